@@ -1,0 +1,53 @@
+# mil_ros on a machine without ROS. With ROS 2 installed, use colcon instead (README).
+
+MIL := .venv/bin/mil
+PYTHON3 := .venv/bin/python
+
+TASK ?= reach
+COLLECT_ARGS ?= --tasks 1200 --demos 8 --workers 2
+TRAIN_ARGS ?= --steps 6000
+DEMO_ARGS ?=
+TEST_ARGS ?=
+
+# A sourced ROS workspace would shadow the packages of .venv.
+ifdef AMENT_PREFIX_PATH
+unexport AMENT_PREFIX_PATH CMAKE_PREFIX_PATH COLCON_PREFIX_PATH LD_LIBRARY_PATH PYTHONPATH
+endif
+
+.DEFAULT_GOAL := help
+.NOTPARALLEL:
+.PHONY: help setup demo test lint types format collect train clean
+
+help:  ## list the targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup:  ## make .venv with everything in it; PYTHON=/path/to/python3.12 chooses the Python
+	@PYTHON='$(PYTHON)' python3 bootstrap/bootstrap.py
+
+demo: setup  ## the whole loop on the simulated arm; DEMO_ARGS=... for mil demo
+	@$(MIL) demo --episodes 10 --json demo/report.json $(DEMO_ARGS)
+
+test: setup lint types  ## lint, types and all tests; TEST_ARGS=... for pytest
+	@ROS_PYTHON_CHECK_FIELDS=1 OMP_NUM_THREADS=1 $(PYTHON3) -m pytest $(TEST_ARGS)
+
+lint: setup  ## ruff: rules and format
+	@$(PYTHON3) -m ruff check
+	@$(PYTHON3) -m ruff format --check
+
+types: setup  ## mypy
+	@$(PYTHON3) -m mypy
+
+format: setup  ## rewrite the code in the house format
+	@$(PYTHON3) -m ruff check --fix
+	@$(PYTHON3) -m ruff format
+
+collect: setup  ## record demonstrations of many tasks in simulation; TASK=reach
+	$(MIL) collect --task $(TASK) --out data/$(TASK)-train $(COLLECT_ARGS)
+
+train: collect  ## from nothing to a bundle in models/; TASK=reach
+	$(MIL) train --data data/$(TASK)-train --out runs/$(TASK) $(TRAIN_ARGS)
+	$(MIL) export runs/$(TASK)/last.pt --out models/$(TASK)
+
+clean:  ## remove what builds and tests leave; .venv, data/ and runs/ stay
+	@rm -rf build install log demo *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	@find mil_ros test bootstrap -name __pycache__ -prune -exec rm -rf {} +

@@ -1,0 +1,283 @@
+"""The robot file: one description of an arm for every node, the trainer and the simulator."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+import hashlib
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+import yaml
+
+from mil_ros.core.errors import ConfigError
+from mil_ros.core.resources import share_dir
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Joint:
+    """One joint as its maker rates it; the fractions in `Limits` apply on top."""
+
+    name: str
+    lower_rad: float
+    upper_rad: float
+    velocity_rad_s: float
+    acceleration_rad_s2: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """How much of the arm's rating is used, each fraction in (0, 1]."""
+
+    velocity_fraction: float
+    acceleration_fraction: float
+    position_margin_rad: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Topics:
+    """Where the arm and its camera are found."""
+
+    joint_states: str
+    image: str
+    command: str
+    servo_status: str
+    switch_command_type: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Camera:
+    """The one fixed camera; `max_age_s` is how old a frame may be and still be acted on."""
+
+    width: int
+    height: int
+    rate_hz: float
+    max_age_s: float
+    frame_id: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JointStates:
+    """The joint state stream; `max_age_s` as for the camera."""
+
+    rate_hz: float
+    max_age_s: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PolicyRate:
+    """What the policy sees (image size) and how often it acts."""
+
+    rate_hz: float
+    image_width: int
+    image_height: int
+    max_run_s: float
+    start_tolerance_rad: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GuardSettings:
+    """The command stream: rate, and how long a silent source keeps its say."""
+
+    rate_hz: float
+    source_timeout_s: float
+    deadman: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RobotDescription:
+    """A validated robot file.
+
+    Attributes:
+        name: Robot file name without suffix.
+        joints: In the order used by every array of the package.
+        home_rad: Start pose, one value per joint.
+        sha256: Hash of the file's bytes, recorded in episodes and bundles.
+    """
+
+    name: str
+    joints: tuple[Joint, ...]
+    home_rad: tuple[float, ...]
+    limits: Limits
+    topics: Topics
+    camera: Camera
+    joint_states: JointStates
+    policy: PolicyRate
+    guard: GuardSettings
+    sha256: str = ''
+
+    def __post_init__(self) -> None:
+        _check(self)
+
+    @property
+    def joint_names(self) -> tuple[str, ...]:
+        """Joint names in order."""
+        return tuple(joint.name for joint in self.joints)
+
+    @property
+    def velocity_limits(self) -> NDArray[np.float64]:
+        """Speed limit in use per joint, (J,) in rad/s."""
+        return np.array([j.velocity_rad_s for j in self.joints]) * self.limits.velocity_fraction
+
+    @property
+    def acceleration_limits(self) -> NDArray[np.float64]:
+        """Acceleration limit in use per joint, (J,) in rad/s^2."""
+        rated = np.array([j.acceleration_rad_s2 for j in self.joints])
+        return rated * self.limits.acceleration_fraction
+
+    @property
+    def lower_limits(self) -> NDArray[np.float64]:
+        """Lowest allowed position per joint, margin included, (J,) in rad."""
+        return np.array([j.lower_rad for j in self.joints]) + self.limits.position_margin_rad
+
+    @property
+    def upper_limits(self) -> NDArray[np.float64]:
+        """Highest allowed position per joint, margin included, (J,) in rad."""
+        return np.array([j.upper_rad for j in self.joints]) - self.limits.position_margin_rad
+
+    @property
+    def home(self) -> NDArray[np.float64]:
+        """Start pose, (J,) in rad."""
+        return np.array(self.home_rad)
+
+
+def load_robot(name_or_path: str | Path) -> RobotDescription:
+    """Read a robot file by shipped name (``sim_panda``) or by path.
+
+    Raises:
+        ConfigError: If it is missing, not YAML, has unknown or missing keys, or makes no sense.
+    """
+    path = Path(name_or_path)
+    if path.suffix != '.yaml':
+        path = share_dir() / 'config' / 'robots' / f'{name_or_path}.yaml'
+    if not path.is_file():
+        shipped = sorted(p.stem for p in (share_dir() / 'config' / 'robots').glob('*.yaml'))
+        raise ConfigError(
+            f'No robot file {str(name_or_path)!r}; expected a path to a .yaml file or one of '
+            f'{", ".join(shipped)}.'
+        )
+    raw = path.read_bytes()
+    try:
+        document = yaml.safe_load(raw)
+    except yaml.YAMLError as err:
+        raise ConfigError(f'Robot file {path} is not valid YAML: {err}') from err
+    where = path.name
+    fields = _section(document, RobotDescription, where, skip=('name', 'sha256'))
+    joints = fields.pop('joints')
+    if not isinstance(joints, list) or not joints:
+        raise ConfigError(f'{where}: joints is {joints!r}; expected a list of joint entries.')
+    parsed: dict[str, Any] = {
+        'joints': tuple(_build(Joint, j, f'{where}: joints[{i}]') for i, j in enumerate(joints)),
+        'home_rad': _floats(fields.pop('home_rad'), f'{where}: home_rad'),
+    }
+    sections = {
+        'limits': Limits,
+        'topics': Topics,
+        'camera': Camera,
+        'joint_states': JointStates,
+        'policy': PolicyRate,
+        'guard': GuardSettings,
+    }
+    for key, kind in sections.items():
+        parsed[key] = _build(kind, fields[key], f'{where}: {key}')
+    digest = hashlib.sha256(raw).hexdigest()
+    return RobotDescription(name=path.stem, sha256=digest, **parsed)
+
+
+def _section(
+    document: object, kind: type, where: str, skip: tuple[str, ...] = ()
+) -> dict[str, Any]:
+    """Return `document` as a mapping that has exactly the fields of `kind`."""
+    expected = {f.name for f in dataclasses.fields(kind)} - set(skip)
+    if not isinstance(document, dict):
+        raise ConfigError(f'{where} is {document!r}; expected a mapping of {sorted(expected)}.')
+    unknown, missing = set(document) - expected, expected - set(document)
+    if unknown or missing:
+        raise ConfigError(
+            f'{where} has unknown keys {sorted(map(str, unknown))} and lacks {sorted(missing)}; '
+            f'expected exactly {sorted(expected)}.'
+        )
+    return dict(document)
+
+
+def _build(kind: type, document: object, where: str) -> Any:
+    """Build a flat dataclass from a mapping, converting and checking each value's type."""
+    values = _section(document, kind, where)
+    for field in dataclasses.fields(kind):
+        value, wanted = values[field.name], str(field.type)
+        is_bool = isinstance(value, bool)
+        accepted = {
+            'float': isinstance(value, int | float) and not is_bool,
+            'int': isinstance(value, int) and not is_bool,
+            'bool': is_bool,
+            'str': isinstance(value, str),
+        }
+        if not accepted[wanted]:
+            raise ConfigError(f'{where}.{field.name} is {value!r}; expected a {wanted}.')
+        values[field.name] = float(value) if wanted == 'float' else value
+    return kind(**values)
+
+
+def _floats(document: object, where: str) -> tuple[float, ...]:
+    try:
+        return tuple(float(v) for v in document)  # type: ignore[attr-defined]
+    except (TypeError, ValueError):
+        raise ConfigError(f'{where} is {document!r}; expected a list of numbers.') from None
+
+
+def _check(robot: RobotDescription) -> None:
+    """Raise `ConfigError` where the values contradict each other."""
+    _check_joints(robot)
+    _check_home(robot)
+    _check_numbers(robot)
+
+
+def _check_joints(robot: RobotDescription) -> None:
+    names = robot.joint_names
+    if len(set(names)) != len(names):
+        raise ConfigError(f'{robot.name}: joint names {list(names)} repeat; each must be unique.')
+    for joint in robot.joints:
+        if not joint.lower_rad < joint.upper_rad:
+            raise ConfigError(
+                f'{robot.name}: {joint.name} has lower_rad={joint.lower_rad} and '
+                f'upper_rad={joint.upper_rad}; expected lower below upper.'
+            )
+        if joint.velocity_rad_s <= 0 or joint.acceleration_rad_s2 <= 0:
+            raise ConfigError(
+                f'{robot.name}: {joint.name} has velocity {joint.velocity_rad_s} rad/s and '
+                f'acceleration {joint.acceleration_rad_s2} rad/s^2; expected both above 0.'
+            )
+
+
+def _check_home(robot: RobotDescription) -> None:
+    names = robot.joint_names
+    if len(robot.home_rad) != len(names):
+        raise ConfigError(
+            f'{robot.name}: home_rad has {len(robot.home_rad)} values, expected {len(names)}, '
+            'one for each joint.'
+        )
+    inside = (robot.lower_limits < robot.home) & (robot.home < robot.upper_limits)
+    for name, ok, value in zip(names, inside, robot.home_rad, strict=True):
+        if not ok:
+            raise ConfigError(
+                f'{robot.name}: home_rad of {name} is {value}; expected it inside the position '
+                'limits less the margin.'
+            )
+
+
+def _check_numbers(robot: RobotDescription) -> None:
+    for key in ('velocity_fraction', 'acceleration_fraction'):
+        fraction = getattr(robot.limits, key)
+        if not 0 < fraction <= 1:
+            raise ConfigError(f'{robot.name}: limits.{key} is {fraction}; expected (0, 1].')
+    rates = {
+        'camera.rate_hz': robot.camera.rate_hz,
+        'joint_states.rate_hz': robot.joint_states.rate_hz,
+        'policy.rate_hz': robot.policy.rate_hz,
+        'guard.rate_hz': robot.guard.rate_hz,
+    }
+    for key, rate in rates.items():
+        if not 0 < rate <= 1000:
+            raise ConfigError(f'{robot.name}: {key} is {rate}; expected (0, 1000] Hz.')

@@ -1,0 +1,95 @@
+"""Data that crosses layers.
+
+Shape legend, used in every docstring and shape comment of the package:
+``B`` tasks, ``K`` demonstrations, ``T`` time steps, ``H W C`` image rows, columns and channels,
+``J`` joints. Images are RGB uint8; positions are in rad, velocities in rad/s, stamps in ns.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mil_ros.core.errors import DemoError
+
+Image = NDArray[np.uint8]  # (H, W, 3)
+Vector = NDArray[np.float64]  # (J,)
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Observation:
+    """What the policy sees at one moment.
+
+    Attributes:
+        image: RGB frame at the policy's size, (H, W, 3) uint8.
+        joint_positions: In the robot file's joint order, (J,) in rad.
+    """
+
+    image: Image
+    joint_positions: Vector
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Demo:
+    """One demonstration, aligned at the policy's rate.
+
+    Attributes:
+        images: RGB frames at the policy's size, (T, H, W, 3) uint8.
+        joint_positions: In the robot file's joint order, (T, J) in rad.
+        joint_velocities: Demonstrated actions, (T, J) in rad/s.
+    """
+
+    images: NDArray[np.uint8]
+    joint_positions: NDArray[np.float32]
+    joint_velocities: NDArray[np.float32]
+
+    def __post_init__(self) -> None:
+        steps = {len(self.images), len(self.joint_positions), len(self.joint_velocities)}
+        if len(steps) != 1:
+            raise DemoError(
+                f'Demo has {len(self.images)} frames, {len(self.joint_positions)} joint states '
+                f'and {len(self.joint_velocities)} actions; align the streams to one length.'
+            )
+        for name in ('joint_positions', 'joint_velocities'):
+            if not np.isfinite(getattr(self, name)).all():
+                raise DemoError(
+                    f'Demo has non-finite {name}; expected finite numbers, record it again.'
+                )
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def subsample(self, steps: int) -> Demo:
+        """Return `steps` moments spread evenly from the first to the last.
+
+        A demonstration shorter than `steps` repeats moments, never invents them.
+        """
+        index = np.linspace(0, len(self) - 1, steps).round().astype(int)
+        return Demo(self.images[index], self.joint_positions[index], self.joint_velocities[index])
+
+
+class Policy(Protocol):
+    """Maps what is seen to joint velocities, after adapting to one demonstration."""
+
+    def adapt(self, demo: Demo) -> Policy:
+        """Return a new policy that has taken the inner step on `demo`."""
+        ...
+
+    def act(self, observation: Observation) -> Vector:
+        """Return the joint velocities for this moment, (J,) in rad/s."""
+        ...
+
+
+class Robot(Protocol):
+    """An arm that can be observed and commanded in joint velocities."""
+
+    def observe(self) -> Observation:
+        """Return the newest observation."""
+        ...
+
+    def command(self, joint_velocities: Vector) -> None:
+        """Hold these joint velocities until the next call, (J,) in rad/s."""
+        ...

@@ -1,0 +1,1 @@
+"""Episodes and task datasets on disk."""

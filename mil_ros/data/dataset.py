@@ -1,0 +1,165 @@
+"""Datasets for meta-training: many tasks, each with several aligned demonstrations.
+
+On disk a dataset is ``dataset.json`` and one uncompressed ``.npz`` per task under ``tasks/``, with
+``images`` (K, T, H, W, 3) uint8, ``joint_positions`` and ``joint_velocities`` (K, T, J) float32.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mil_ros.core.errors import DatasetError
+from mil_ros.core.types import Demo
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DatasetInfo:
+    """What a dataset holds and how to make it again."""
+
+    task: str
+    split: str
+    seed: int
+    tasks: int
+    demos: int
+    robot: str
+    robot_sha256: str
+    joint_names: tuple[str, ...]
+    rate_hz: float
+    image_height: int
+    image_width: int
+
+
+def task_path(directory: Path, index: int) -> Path:
+    """Return where task `index` is stored."""
+    return directory / 'tasks' / f'{index:06d}.npz'
+
+
+def save_info(directory: Path, info: DatasetInfo) -> None:
+    """Write ``dataset.json``; a folder that already holds another dataset is refused.
+
+    Raises:
+        DatasetError: If `directory` holds a dataset collected with other settings.
+    """
+    directory.mkdir(parents=True, exist_ok=True)
+    (directory / 'tasks').mkdir(exist_ok=True)
+    file = directory / 'dataset.json'
+    if file.exists():
+        old = load_info(directory)
+        changed = [k for k, v in asdict(info).items() if asdict(old)[k] != v and k != 'tasks']
+        if changed:
+            raise DatasetError(
+                f'{directory} holds a dataset with other {", ".join(changed)}; '
+                'choose another --out or delete the folder.'
+            )
+    write_atomically(file, json.dumps(asdict(info), indent=2).encode())
+
+
+def load_info(directory: Path) -> DatasetInfo:
+    """Read ``dataset.json``.
+
+    Raises:
+        DatasetError: If it is missing or not such a file.
+    """
+    file = directory / 'dataset.json'
+    try:
+        document: dict[str, Any] = json.loads(file.read_text())
+        document['joint_names'] = tuple(document['joint_names'])
+        return DatasetInfo(**document)
+    except FileNotFoundError:
+        raise DatasetError(
+            f'No dataset in {directory}: expected dataset.json; collect one with `mil collect`.'
+        ) from None
+    except (ValueError, TypeError, KeyError) as err:
+        raise DatasetError(f'{file} is not a dataset description: {err}') from err
+
+
+def save_task(directory: Path, index: int, demos: list[Demo]) -> None:
+    """Write one task; either the whole file appears or none."""
+    path = task_path(directory, index)
+    temporary = path.with_suffix(f'.{os.getpid()}.tmp')
+    with temporary.open('wb') as file:
+        np.savez(
+            file,
+            images=np.stack([d.images for d in demos]),
+            joint_positions=np.stack([d.joint_positions for d in demos]),
+            joint_velocities=np.stack([d.joint_velocities for d in demos]),
+        )
+    temporary.replace(path)
+
+
+def write_atomically(path: Path, content: bytes) -> None:
+    """Replace a file so that a reader sees the old or the new content, never a part."""
+    temporary = path.with_name(f'.{path.name}.{os.getpid()}.tmp')
+    temporary.write_bytes(content)
+    temporary.replace(path)
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class TaskData:
+    """The demonstrations of one task, shapes as in the module docstring."""
+
+    images: NDArray[np.uint8]
+    joint_positions: NDArray[np.float32]
+    joint_velocities: NDArray[np.float32]
+
+
+class Dataset:
+    """Read access to a dataset; each task is read when asked for."""
+
+    def __init__(self, directory: Path) -> None:
+        """Open a dataset.
+
+        Raises:
+            DatasetError: If it is missing, or tasks are missing or too few demos are in one.
+        """
+        self.directory = directory
+        self.info = load_info(directory)
+        missing = [i for i in range(self.info.tasks) if not task_path(directory, i).exists()]
+        if missing:
+            raise DatasetError(
+                f'{directory} lacks {len(missing)} of {self.info.tasks} tasks (first: '
+                f'{missing[0]}); run the same `mil collect` again, it resumes.'
+            )
+        if self.info.demos < 2:
+            raise DatasetError(
+                f'{directory} has {self.info.demos} demos per task; meta-training needs at least '
+                '2, one to adapt to and one to judge by.'
+            )
+
+    def __len__(self) -> int:
+        return self.info.tasks
+
+    def load(self, index: int) -> TaskData:
+        """Read one task.
+
+        Raises:
+            DatasetError: If its file is damaged or of the wrong shape.
+        """
+        path = task_path(self.directory, index)
+        try:
+            with np.load(path, allow_pickle=False) as file:
+                data = TaskData(file['images'], file['joint_positions'], file['joint_velocities'])
+        except (OSError, ValueError, KeyError, EOFError) as err:
+            raise DatasetError(
+                f'{path} is damaged ({err}); delete it and run `mil collect` again.'
+            ) from err
+        expected = (self.info.demos, self.info.image_height, self.info.image_width)
+        got = (data.images.shape[0], *data.images.shape[2:4])
+        if got != expected:
+            raise DatasetError(
+                f'{path} has (demos, height, width) {got}, expected {expected}; '
+                'delete it and run `mil collect` again.'
+            )
+        actions = data.joint_velocities
+        if not (np.isfinite(actions).all() and np.isfinite(data.joint_positions).all()):
+            raise DatasetError(
+                f'{path} holds non-finite numbers; delete it and run `mil collect` again.'
+            )
+        return data

@@ -1,0 +1,216 @@
+"""Episodes on disk: a rosbag2 folder (MCAP, metadata version 8) per demonstration."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+import json
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+from rosbags.interfaces import Connection
+from rosbags.rosbag2 import Reader, ReaderError, StoragePlugin, Writer
+
+from mil_ros.core.alignment import common_moments, indices_as_of, Stream
+from mil_ros.core.errors import DemoError, EpisodeError, StaleDataError
+from mil_ros.core.images import resize_area
+from mil_ros.core.robot import RobotDescription
+from mil_ros.core.types import Demo
+from mil_ros.data.messages import image_to_rgb, joints_in_order, stamp_ns, typestore
+
+METADATA_VERSION: Final = 8  # read by Humble to Lyrical
+TELEOP_TOPIC: Final = '/teleop/joint_jog'
+MOTION_RAD_S: Final = 0.02  # a demonstration begins when a joint is commanded faster than this
+_ACTION_MAX_AGE_S: Final = 0.25
+_MIN_STEPS: Final = 5
+
+
+class EpisodeWriter:
+    """Writes serialised messages as they came; not thread-safe."""
+
+    def __init__(self, path: Path, topics: dict[str, str], provenance: dict[str, str]) -> None:
+        """Open a new episode.
+
+        Args:
+            path: Folder to make.
+            topics: Type of each topic, such as ``sensor_msgs/msg/Image``.
+            provenance: Goes into the bag's ``custom_data``.
+
+        Raises:
+            EpisodeError: If the folder exists or cannot be made.
+        """
+        if path.exists():
+            raise EpisodeError(f'{path} exists already; expected a new folder, choose another.')
+        self.path = path
+        self.counts = dict.fromkeys(topics, 0)
+        self._writer = Writer(path, version=METADATA_VERSION, storage_plugin=StoragePlugin.MCAP)
+        for key, value in provenance.items():
+            self._writer.set_custom_data(key, value)
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self._writer.open()
+        except OSError as err:
+            raise EpisodeError(
+                f'Cannot write to {path} ({err.strerror}); choose a writable folder with the '
+                'parameter `directory`.'
+            ) from err
+        self._connections: dict[str, Connection] = {
+            topic: self._writer.add_connection(topic, kind, typestore=typestore())
+            for topic, kind in topics.items()
+        }
+
+    def write(self, topic: str, data: bytes, received_ns: int) -> None:
+        """Append one serialised message."""
+        self._writer.write(self._connections[topic], received_ns, data)
+        self.counts[topic] += 1
+
+    def close(self) -> None:
+        """Finish the episode; only then does it have its metadata."""
+        self._writer.close()
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class EpisodeStreams:
+    """What an episode holds of the streams that a demonstration needs, by header stamp."""
+
+    image_stamps_ns: NDArray[np.int64]
+    images: list[Any]  # messages, decoded only when used
+    joint_stamps_ns: NDArray[np.int64]
+    positions: NDArray[np.float64]  # (N, J) rad
+    action_stamps_ns: NDArray[np.int64]
+    velocities: NDArray[np.float64]  # (M, J) rad/s
+
+
+def load_demo(path: Path, robot: RobotDescription) -> Demo:
+    """Read the demonstration of an episode, aligned at the policy's rate.
+
+    The moments run from the first commanded motion to the last command; the action of a moment is
+    the newest teleoperation command as of then.
+
+    Raises:
+        EpisodeError: If the episode is missing, empty or truncated, or lacks a stream.
+        DemoError: If it was recorded with another arm or camera.
+    """
+    streams = read_streams(path, robot)
+    camera = robot.camera
+    image = Stream(robot.topics.image, streams.image_stamps_ns, camera.max_age_s)
+    joints = Stream(
+        robot.topics.joint_states, streams.joint_stamps_ns, robot.joint_states.max_age_s
+    )
+    action = Stream(TELEOP_TOPIC, streams.action_stamps_ns, _ACTION_MAX_AGE_S)
+    moving = np.abs(streams.velocities).max(axis=1) > MOTION_RAD_S
+    if not moving.any():
+        raise DemoError(
+            f'Episode {path.name} holds no motion: no command on {TELEOP_TOPIC} exceeds '
+            f'{MOTION_RAD_S} rad/s; record the task being done.'
+        )
+    begin = streams.action_stamps_ns[np.argmax(moving)]
+    try:
+        moments = common_moments([image, joints, action], robot.policy.rate_hz)
+        moments = moments[moments >= begin]
+        if len(moments) < _MIN_STEPS:
+            raise DemoError(
+                f'Episode {path.name} holds {len(moments) / robot.policy.rate_hz:.1f} s of '
+                f'motion, expected at least {_MIN_STEPS / robot.policy.rate_hz:.1f} s; '
+                'record a whole demonstration.'
+            )
+        picked = indices_as_of(image, moments)
+        positions = streams.positions[indices_as_of(joints, moments)]
+        velocities = streams.velocities[indices_as_of(action, moments)]
+    except StaleDataError as err:
+        raise EpisodeError(f'Episode {path.name}: {err}') from err
+    frames = []
+    for index in picked:
+        rgb = image_to_rgb(streams.images[index])
+        if rgb.shape[:2] != (camera.height, camera.width):
+            raise DemoError(
+                f'Episode {path.name} has images of {rgb.shape[1]}x{rgb.shape[0]}, robot '
+                f'{robot.name!r} expects {camera.width}x{camera.height}; record with that camera '
+                'or correct the robot file.'
+            )
+        frames.append(resize_area(rgb, robot.policy.image_height, robot.policy.image_width))
+    return Demo(np.stack(frames), positions.astype(np.float32), velocities.astype(np.float32))
+
+
+def read_streams(path: Path, robot: RobotDescription) -> EpisodeStreams:
+    """Read images, joint states and teleoperation commands of an episode."""
+    wanted = (robot.topics.image, robot.topics.joint_states, TELEOP_TOPIC)
+    messages = _read_messages(path, wanted)
+    for topic in wanted:
+        if not messages[topic]:
+            raise EpisodeError(
+                f'Episode {path.name} has no messages on {topic}; expected images, joint states '
+                'and teleoperation commands. Check that its publisher runs and record it again.'
+            )
+    names = robot.joint_names
+    images = messages[robot.topics.image]
+    joints = messages[robot.topics.joint_states]
+    jogs = messages[TELEOP_TOPIC]
+    return EpisodeStreams(
+        _stamps(images),
+        images,
+        _stamps(joints),
+        np.stack(
+            [joints_in_order(m.name, m.position, names, robot.topics.joint_states) for m in joints]
+        ),
+        _stamps(jogs),
+        np.stack(
+            [joints_in_order(m.joint_names, m.velocities, names, TELEOP_TOPIC) for m in jogs]
+        ),
+    )
+
+
+def read_provenance(path: Path) -> dict[str, Any]:
+    """Return what the recorder noted about an episode."""
+    with _open(path) as reader:
+        data = reader.metadata.get('custom_data') or {}  # type: ignore[attr-defined]
+        return {key: _maybe_json(value) for key, value in data.items()}
+
+
+def _open(path: Path) -> Reader:
+    if not path.is_dir():
+        raise EpisodeError(
+            f'No episode at {path}; expected a rosbag2 folder, record one with '
+            '/recorder/start and /recorder/stop.'
+        )
+    try:
+        reader = Reader(path)
+        reader.open()
+    except (ReaderError, OSError, ValueError, KeyError, TypeError, AssertionError) as err:
+        raise EpisodeError(
+            f'Episode {path.name} cannot be read ({err}); it was cut off or is no rosbag2 '
+            'folder, expected a recording that /recorder/stop has finished. Record it again.'
+        ) from err
+    return reader
+
+
+def _read_messages(path: Path, topics: tuple[str, ...]) -> dict[str, list[Any]]:
+    """Return the messages of each topic, sorted by header stamp."""
+    found: dict[str, list[Any]] = {topic: [] for topic in topics}
+    reader = _open(path)
+    try:
+        connections = [c for c in reader.connections if c.topic in found]
+        for connection, _, raw in reader.messages(connections):
+            found[connection.topic].append(typestore().deserialize_cdr(raw, connection.msgtype))
+    except Exception as err:  # the storage readers raise struct, index and zlib errors alike
+        raise EpisodeError(
+            f'Episode {path.name} is truncated or damaged ({type(err).__name__}: {err}); '
+            'expected whole messages, record it again.'
+        ) from err
+    finally:
+        reader.close()
+    for messages in found.values():
+        messages.sort(key=lambda m: stamp_ns(m.header))
+    return found
+
+
+def _stamps(messages: list[Any]) -> NDArray[np.int64]:
+    return np.array([stamp_ns(m.header) for m in messages], dtype=np.int64)
+
+
+def _maybe_json(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text

@@ -1,0 +1,1 @@
+"""The simulated arm, its tasks and its scripted teleoperator (MuJoCo)."""

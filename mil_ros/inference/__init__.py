@@ -1,0 +1,1 @@
+"""Adapting and acting with ONNX Runtime; needs no torch."""

@@ -1,0 +1,156 @@
+"""Adapting and acting with ONNX Runtime."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+import os
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+import onnxruntime
+
+from mil_ros.core.errors import BundleError, DemoError
+from mil_ros.core.types import Demo, Observation, Vector
+from mil_ros.inference.bundle import ADAPT, Bundle, POLICY, Weights
+
+Array = NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True)
+class AdaptReport:
+    """What the inner step did to the loss on the demonstration (normalised actions, squared)."""
+
+    loss_before: float
+    loss_after: float
+
+
+class OnnxPolicy:
+    """A policy that acts, and adapts unless it already has; implements `core.types.Policy`."""
+
+    def __init__(self, bundle: Bundle, weights: Weights | None = None) -> None:
+        """Open the policy graph of a bundle.
+
+        Args:
+            bundle: A checked bundle.
+            weights: Adapted parameters instead of the bundle's own.
+        """
+        self.bundle = bundle
+        self.weights = bundle.weights if weights is None else weights
+        self._session = _open(bundle.path / POLICY)
+        names = [value.name for value in self._session.get_inputs()]
+        self._parameters = {n: _get(self.weights, n, bundle) for n in names[2:]}
+
+    @property
+    def parameters(self) -> Weights:
+        """The parameters that acting needs, by name."""
+        return self._parameters
+
+    def act(self, observation: Observation) -> Vector:
+        """Return joint velocities, (J,) in rad/s; see `core.types.Policy`."""
+        feed = {
+            'image': observation.image[None],
+            'joint_positions': observation.joint_positions[None].astype(np.float32),
+            **self._parameters,
+        }
+        (velocities,) = self._session.run(None, feed)
+        return np.asarray(velocities[0], dtype=np.float64)
+
+    def adapt(self, demo: Demo) -> OnnxPolicy:
+        """Return a new policy after one inner step; see `core.types.Policy`."""
+        return self.adapt_and_report(demo)[0]
+
+    def adapt_and_report(
+        self, demo: Demo, step_scale: float = 1.0
+    ) -> tuple[OnnxPolicy, AdaptReport]:
+        """Take the inner step.
+
+        Args:
+            demo: Demonstration at the policy's image size, at least two steps long.
+            step_scale: Factor on the learned step sizes; 0 gives the policy without adaptation.
+
+        Raises:
+            BundleError: If this bundle is already adapted.
+            DemoError: If the demonstration does not fit the policy, or the step blows up.
+        """
+        if self.bundle.is_adapted:
+            raise BundleError(
+                f'Bundle {self.bundle.name!r} is already adapted; adapt its parent '
+                f'{self.bundle.manifest["parent"]["name"]!r} instead.'
+            )
+        self._check(demo)
+        spread = demo.subsample(self.bundle.manifest['policy']['demo_frames'])
+        session = _open(self.bundle.path / ADAPT)
+        feed: dict[str, NDArray[np.generic]] = {
+            'images': spread.images,
+            'joint_positions': spread.joint_positions,
+            'joint_velocities': spread.joint_velocities,
+        }
+        scale = np.float32(step_scale)
+        for value in session.get_inputs()[3:]:
+            array = _get(self.weights, value.name, self.bundle)
+            feed[value.name] = array * scale if value.name.startswith('step_size.') else array
+        names = [value.name for value in session.get_outputs()]
+        outputs = dict(zip(names, session.run(None, feed), strict=True))
+        report = AdaptReport(float(outputs.pop('loss_before')), float(outputs.pop('loss_after')))
+        if not all(np.isfinite(array).all() for array in outputs.values()):
+            raise DemoError(
+                f'The inner step gave non-finite parameters (loss {report.loss_before:.3g}), '
+                'expected finite ones; the demonstration is unlike the training data, record '
+                'it again.'
+            )
+        adapted = {name.removeprefix('adapted.'): array for name, array in outputs.items()}
+        kept = {name: adapted.get(name, array) for name, array in self._parameters.items()}
+        return OnnxPolicy(self.bundle, kept), report
+
+    def _check(self, demo: Demo) -> None:
+        policy = self.bundle.manifest['policy']
+        size = (policy['image_height'], policy['image_width'])
+        if demo.images.shape[1:3] != size:
+            raise DemoError(
+                f'Demo images are {demo.images.shape[2]}x{demo.images.shape[1]}, the policy '
+                f'{self.bundle.name!r} expects {size[1]}x{size[0]}; record with the camera of '
+                f'robot {self.bundle.manifest["robot"]["name"]!r}.'
+            )
+        joints = self.bundle.manifest['robot']['joint_names']
+        if demo.joint_positions.shape[1] != len(joints):
+            raise DemoError(
+                f'Demo has {demo.joint_positions.shape[1]} joints, the policy '
+                f'{self.bundle.name!r} expects {len(joints)} ({", ".join(joints)}); record with '
+                f'robot {self.bundle.manifest["robot"]["name"]!r}.'
+            )
+        if len(demo) < 2:
+            raise DemoError(
+                f'Demo has {len(demo)} frames, expected at least 2; record a longer one.'
+            )
+
+
+@lru_cache(maxsize=8)
+def _open_cached(path: Path, stamp_ns: int) -> onnxruntime.InferenceSession:
+    options = onnxruntime.SessionOptions()
+    # One thread: on a small machine several would fight with the rest of the graph.
+    options.intra_op_num_threads = int(os.environ.get('MIL_ORT_THREADS', '1'))
+    options.inter_op_num_threads = 1
+    try:
+        return onnxruntime.InferenceSession(str(path), options, providers=['CPUExecutionProvider'])
+    except Exception as err:  # ONNX Runtime has no public error classes
+        raise BundleError(
+            f'{path} is not a graph that ONNX Runtime can open ({err}); export it again.'
+        ) from err
+
+
+def _open(path: Path) -> onnxruntime.InferenceSession:
+    """Open a graph once per file; all policies of a bundle share the session."""
+    if not path.is_file():
+        raise BundleError(f'Graph {path} is missing; copy the bundle again.')
+    return _open_cached(path, path.stat().st_mtime_ns)
+
+
+def _get(weights: Weights, name: str, bundle: Bundle) -> Array:
+    if name not in weights:
+        raise BundleError(
+            f'Bundle {bundle.name!r} lacks the parameter {name!r} that its graph needs; '
+            'export it again.'
+        )
+    return weights[name]

@@ -1,0 +1,1 @@
+"""Meta-learning in torch: network, inner step, trainer, export."""

@@ -1,0 +1,139 @@
+"""Meta-training: many tasks, one inner step each, one outer Adam step per batch of tasks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+import math
+from pathlib import Path
+
+import torch
+
+from mil_ros.core.errors import CheckpointError, MilError
+from mil_ros.data.dataset import Dataset
+from mil_ros.learning.batches import Normaliser, sample_meta_batch
+from mil_ros.learning.checkpoint import (
+    Checkpoint,
+    load_checkpoint,
+    moments_of,
+    restore_moments,
+    save_checkpoint,
+)
+from mil_ros.learning.config import MilConfig
+from mil_ros.learning.inner_step import init_step_sizes, meta_loss
+from mil_ros.learning.network import init_params
+
+
+class DivergedError(MilError):
+    """The loss is no longer a number."""
+
+
+@dataclass(frozen=True, slots=True)
+class StepReport:
+    """What one meta-training step measured; losses in units of the normalised actions."""
+
+    step: int
+    post_loss: float
+    pre_loss: float
+
+
+class Trainer:
+    """Trains one policy; its state is a `Checkpoint`."""
+
+    def __init__(self, dataset: Dataset, config: MilConfig) -> None:
+        """Start from freshly drawn parameters."""
+        self.dataset = dataset
+        self.config = config
+        self.step = 0
+        self.normaliser = Normaliser.from_dataset(dataset)
+        self.params = {n: p.requires_grad_() for n, p in init_params(config).items()}
+        self.step_sizes = {
+            n: s.requires_grad_() for n, s in init_step_sizes(self.params, config).items()
+        }
+        self._names = [f'params/{n}' for n in self.params]
+        self._names += [f'step_sizes/{n}' for n in self.step_sizes]
+        self._leaves = [*self.params.values(), *self.step_sizes.values()]
+        self._optimiser = torch.optim.Adam(self._leaves, lr=config.learning_rate)
+
+    def run(
+        self, checkpoint: Path, report: Callable[[StepReport], None], save_every: int = 100
+    ) -> None:
+        """Train until the configured number of steps, saving as it goes.
+
+        Args:
+            checkpoint: File to keep the state in; also written when interrupted.
+            report: Called after each step.
+            save_every: Steps between two saves.
+
+        Raises:
+            DivergedError: If a loss is not finite; the last good state stays on disk.
+        """
+        try:
+            while self.step < self.config.steps:
+                report(self._train_step())
+                if self.step % save_every == 0:
+                    self.save(checkpoint)
+        except DivergedError:
+            raise
+        except BaseException:
+            self.save(checkpoint)
+            raise
+        self.save(checkpoint)
+
+    def save(self, path: Path) -> None:
+        """Write the state as it is between two steps."""
+        state = Checkpoint(
+            self.config,
+            self.step,
+            self.params,
+            self.step_sizes,
+            moments_of(self._optimiser, self._names),
+            self.normaliser,
+            asdict(self.dataset.info),
+        )
+        save_checkpoint(path, state)
+
+    def resume(self, path: Path) -> None:
+        """Go on from a saved state.
+
+        Raises:
+            CheckpointError: If it was made with another configuration.
+        """
+        state = load_checkpoint(path)
+        if state.config != self.config:
+            old, new = asdict(state.config), asdict(self.config)
+            changed = ', '.join(f'{k} {old[k]} -> {new[k]}' for k in new if old[k] != new[k])
+            raise CheckpointError(
+                f'{path} was trained with another configuration ({changed}); use the same '
+                'options to resume, or another --out to start anew.'
+            )
+        with torch.no_grad():
+            for name, tensor in self.params.items():
+                tensor.copy_(state.params[name])
+            for name, tensor in self.step_sizes.items():
+                tensor.copy_(state.step_sizes[name])
+        restore_moments(self._optimiser, self._names, state.moments)
+        self.normaliser = state.normaliser
+        self.step = state.step
+
+    def _train_step(self) -> StepReport:
+        pairs = sample_meta_batch(self.dataset, self.normaliser, self.config, self.step)
+        decay = 0.5 * (1.0 + math.cos(math.pi * self.step / self.config.steps))
+        for group in self._optimiser.param_groups:
+            group['lr'] = self.config.learning_rate * decay
+        self._optimiser.zero_grad()
+        post, pre = 0.0, 0.0
+        for demo, trial in pairs:  # one graph at a time keeps memory flat
+            loss, before = meta_loss(self.params, self.step_sizes, demo, trial, self.config)
+            (loss / len(pairs)).backward()
+            post += float(loss.detach()) / len(pairs)
+            pre += float(before.detach()) / len(pairs)
+        if not math.isfinite(post):
+            raise DivergedError(
+                f'Loss is {post} at step {self.step + 1}, expected a finite number; the last '
+                'good checkpoint is kept. Lower learning_rate or step_size and resume.'
+            )
+        torch.nn.utils.clip_grad_norm_(self._leaves, self.config.outer_clip)
+        self._optimiser.step()
+        self.step += 1
+        return StepReport(self.step, post, pre)

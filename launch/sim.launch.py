@@ -1,0 +1,8 @@
+"""The whole graph with the simulated arm: record, adapt and run without hardware."""
+
+from launch import LaunchDescription
+from mil_ros.launching import describe
+
+
+def generate_launch_description() -> LaunchDescription:
+    return describe(simulated=True, defaults={'dry_run': 'false'})

@@ -1,0 +1,75 @@
+"""Who starts what: the one table that the launch files and ``mil demo`` read."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+MODULES = 'mil_ros.ros'
+
+
+@dataclass(frozen=True, slots=True)
+class NodeSpec:
+    """One node, one process.
+
+    Attributes:
+        name: Of the node and of its executable.
+        arguments: Deployment values that become its parameters: parameter -> argument.
+        is_lifecycle: Whether it must be configured and activated.
+        is_simulation: Whether the hardware takes its place on a real arm.
+    """
+
+    name: str
+    arguments: dict[str, str]
+    is_lifecycle: bool = False
+    is_simulation: bool = False
+
+    @property
+    def module(self) -> str:
+        """Python module that runs the node."""
+        return f'{MODULES}.{self.name}_node'
+
+
+@dataclass(frozen=True, slots=True)
+class Argument:
+    """One value that whoever starts the graph may choose."""
+
+    name: str
+    default: str
+    description: str
+    kind: type = str
+
+
+ARGUMENTS = (
+    Argument('robot', 'sim_panda', 'robot file: a shipped name or a path to a .yaml'),
+    Argument('bundle', '', 'policy bundle to adapt (default: the shipped reach policy)'),
+    Argument('episodes', '~/mil_episodes', 'folder that demonstrations are recorded into'),
+    Argument('policies', '~/mil_policies', 'folder that adapted policies are saved in'),
+    Argument('dry_run', 'true', 'publish what the policy would do without moving', bool),
+    Argument('split', 'test', 'colours of the simulated tasks: train or test'),
+    Argument('seed', '0', 'of the simulated tasks and layouts', int),
+)
+
+NODES = (
+    NodeSpec('sim', {'robot': 'robot', 'split': 'split', 'seed': 'seed'}, is_simulation=True),
+    NodeSpec('guard', {'robot': 'robot'}),
+    NodeSpec('recorder', {'robot': 'robot', 'directory': 'episodes'}),
+    NodeSpec('adaptation', {'robot': 'robot', 'bundle': 'bundle', 'directory': 'policies'}),
+    NodeSpec('control', {'robot': 'robot', 'dry_run': 'dry_run'}, is_lifecycle=True),
+)
+
+ENVIRONMENT = {
+    # Every node is one busy thread; pools of idle ones would fight for the cores.
+    'OMP_NUM_THREADS': '1',
+    'OPENBLAS_NUM_THREADS': '1',
+}
+
+
+def nodes(simulated: bool) -> tuple[NodeSpec, ...]:
+    """Return the nodes to start, with or without the simulated arm."""
+    return tuple(spec for spec in NODES if simulated or not spec.is_simulation)
+
+
+def arguments(simulated: bool) -> tuple[Argument, ...]:
+    """Return the arguments that those nodes take, each once."""
+    used = {name for spec in nodes(simulated) for name in spec.arguments.values()}
+    return tuple(argument for argument in ARGUMENTS if argument.name in used)

@@ -1,0 +1,209 @@
+"""The simulated arm: stands where driver, camera and ``servo_node`` stand on a real one."""
+
+from __future__ import annotations
+
+import array
+import sys
+
+from control_msgs.msg import JointJog
+from moveit_msgs.msg import ServoStatus
+from moveit_msgs.srv import ServoCommandType
+import numpy as np
+from rclpy.node import Node
+from rclpy.qos import qos_profile_sensor_data, QoSProfile
+import rclpy.task
+from sensor_msgs.msg import CameraInfo, Image, JointState
+from std_msgs.msg import Bool
+from std_srvs.srv import SetBool
+
+from mil_ros.core.errors import OrderError
+from mil_ros.core.robot import load_robot
+from mil_ros.core.types import Vector
+from mil_ros.ros.node import add_trigger, COMMAND, LATCHED, now_ns, run_node
+from mil_ros.sim import expert, reach, rollout
+from mil_ros.sim.servo import ServoEmulator
+from mil_ros.sim.simulation import Simulation, TIMESTEP_S
+
+_TELEOP_EVERY = 2  # a command every other tick, 50 Hz as from a joystick
+_LAYOUT_STREAM = 13  # keeps the layouts apart from those of training and evaluation
+_LAG_S = 0.1  # a longer pause is not caught up with
+
+
+class SimNode(Node):
+    """Physics in real time, Servo's rules, a camera, and a scripted teleoperator."""
+
+    def __init__(self) -> None:
+        """Build the scene of the first task."""
+        super().__init__('sim')
+        self.robot = load_robot(self.declare_parameter('robot', 'sim_panda').value)
+        self.declare_parameter('split', 'test')
+        self.declare_parameter('seed', 0)
+        self.declare_parameter('task_index', 0)
+        self.simulation = Simulation(self.robot)
+        self.servo = ServoEmulator(self.robot)
+        self._touched: int | None = None
+        self._teleop_left = 0
+        self._teleop_done: rclpy.task.Future | None = None
+        self._layouts = 0
+        self._task: reach.ReachTask | None = None
+        self._make_publishers()
+        topics = self.robot.topics
+        self.create_subscription(JointJog, topics.command, self._on_joint_jog, COMMAND)
+        self.create_service(ServoCommandType, topics.switch_command_type, self._on_switch)
+        self.create_service(SetBool, '/servo_node/pause_servo', self._on_pause)
+        add_trigger(self, '~/reset', self._reset)
+        add_trigger(self, '~/demonstrate', self._demonstrate)
+        add_trigger(self, '~/judge', self._judge)
+        self._reset()
+        self._ticks = 0
+        self._time_ns = now_ns(self)
+        self._frame_due_ns = self._time_ns
+        self.create_timer(1.0 / self.robot.joint_states.rate_hz, self._tick)
+        self.get_logger().info('Simulated arm is up.')
+
+    def _make_publishers(self) -> None:
+        topics = self.robot.topics
+        depth = QoSProfile(depth=5)
+        self._joint_states = self.create_publisher(JointState, topics.joint_states, depth)
+        self._status = self.create_publisher(ServoStatus, topics.servo_status, depth)
+        self._images = self.create_publisher(Image, topics.image, qos_profile_sensor_data)
+        info = topics.image.rsplit('/', 1)[0] + '/camera_info'
+        self._infos = self.create_publisher(CameraInfo, info, qos_profile_sensor_data)
+        self._teleop = self.create_publisher(JointJog, '/teleop/joint_jog', COMMAND)
+        self._success = self.create_publisher(Bool, '~/success', LATCHED)
+
+    # Services
+
+    def _reset(self) -> str:
+        if self._teleop_left:
+            raise OrderError(
+                'Reset refused: a demonstration is running; wait until ~/demonstrate answers.'
+            )
+        index = int(self.get_parameter('task_index').value)
+        split, seed = self.get_parameter('split').value, int(self.get_parameter('seed').value)
+        if self._task is None or (self._task.index, self._task.split) != (index, split):
+            self._task, self._layouts = reach.sample_task(split, seed, index), 0
+        rng = np.random.default_rng([seed, index, self._layouts, _LAYOUT_STREAM])
+        self._layouts += 1
+        start = rollout.sample_start(self.simulation, rng)
+        self.simulation.reset(self._task, reach.sample_layout(rng), start)
+        self._set_touched(None)
+        return (
+            f'New layout {self._layouts} of {split} task {index}: touch the object of colour '
+            f'{self._task.target_hex}.'
+        )
+
+    async def _demonstrate(self) -> str:
+        if self._teleop_left:
+            raise OrderError(
+                'Demonstration refused: one is already running; wait until it has ended.'
+            )
+        steps = rollout.DEMO_STEPS / self.robot.policy.rate_hz * self.robot.joint_states.rate_hz
+        self._teleop_left = round(steps)
+        self._teleop_done = rclpy.task.Future(executor=self.executor)
+        await self._teleop_done
+        return self._judge()
+
+    def _judge(self) -> str:
+        names = {None: 'nothing', 0: 'the target'}
+        return f'The tip touched {names.get(self._touched, "a distractor")}.'
+
+    def _on_switch(
+        self, request: ServoCommandType.Request, response: ServoCommandType.Response
+    ) -> ServoCommandType.Response:
+        response.success = bool(self.servo.switch_command_type(request.command_type))
+        return response
+
+    def _on_pause(self, request: SetBool.Request, response: SetBool.Response) -> SetBool.Response:
+        self.servo.paused = bool(request.data)
+        response.success = True
+        return response
+
+    # The loop
+
+    def _on_joint_jog(self, message: JointJog) -> None:
+        stamp = message.header.stamp
+        self.servo.on_joint_jog(
+            stamp.sec * 1_000_000_000 + stamp.nanosec,
+            list(message.joint_names),
+            np.array(message.velocities),
+        )
+
+    def _tick(self) -> None:
+        now = now_ns(self)
+        elapsed_s = (now - self._time_ns) / 1e9
+        if elapsed_s > _LAG_S:
+            self.get_logger().warning(f'Simulation lost {elapsed_s:.2f} s; the machine is busy.')
+            self._time_ns, elapsed_s = now - round(_LAG_S * 1e9), _LAG_S
+        steps = int(elapsed_s / TIMESTEP_S)
+        self._time_ns += round(steps * TIMESTEP_S * 1e9)
+        output = self.servo.step(now, self.simulation.joint_positions, steps * TIMESTEP_S)
+        self.simulation.step(output.velocities, steps * TIMESTEP_S)
+        stamp = self.get_clock().now().to_msg()
+        self._publish_joints(stamp)
+        if output.status is not None:
+            self._status.publish(ServoStatus(code=int(output.status), message=output.message))
+        if self._touched is None:
+            self._set_touched(self.simulation.touched())
+        self._teleoperate(stamp)
+        if now >= self._frame_due_ns:
+            self._frame_due_ns += round(1e9 / self.robot.camera.rate_hz)
+            self._frame_due_ns = max(self._frame_due_ns, now)
+            self._publish_image(stamp)
+        self._ticks += 1
+
+    def _set_touched(self, touched: int | None) -> None:
+        if touched is None or touched != self._touched:
+            self._touched = touched
+            self._success.publish(Bool(data=bool(touched == 0)))
+
+    def _teleoperate(self, stamp: object) -> None:
+        if not self._teleop_left:
+            return
+        self._teleop_left -= 1
+        if self._teleop_left % _TELEOP_EVERY == 0:
+            goal = expert.target_point(self.simulation)
+            velocities = expert.joint_velocities(self.simulation, goal)
+            if self._teleop_left == 0:
+                velocities = np.zeros_like(velocities)  # a person lets go of the stick
+            self._teleop.publish(self._jog(stamp, velocities))
+        if self._teleop_left == 0 and self._teleop_done is not None:
+            self._teleop_done.set_result(None)
+
+    def _jog(self, stamp: object, velocities: Vector) -> JointJog:
+        message = JointJog(joint_names=list(self.robot.joint_names))
+        message.header.stamp = stamp
+        message.velocities = array.array('d', velocities)
+        return message
+
+    def _publish_joints(self, stamp: object) -> None:
+        message = JointState(name=list(self.robot.joint_names))
+        message.header.stamp = stamp
+        message.position = array.array('d', self.simulation.joint_positions)
+        message.velocity = array.array('d', self.simulation.joint_velocities)
+        self._joint_states.publish(message)
+
+    def _publish_image(self, stamp: object) -> None:
+        frame = self.simulation.render()
+        message = Image(height=frame.shape[0], width=frame.shape[1], encoding='rgb8')
+        message.header.stamp = stamp
+        message.header.frame_id = self.robot.camera.frame_id
+        message.step = 3 * frame.shape[1]
+        message.data.frombytes(frame.data.cast('B'))
+        self._images.publish(message)
+        info = CameraInfo(height=message.height, width=message.width, header=message.header)
+        self._infos.publish(info)
+
+    def destroy_node(self) -> None:
+        """Free the renderer before MuJoCo goes."""
+        self.simulation.close()
+        super().destroy_node()
+
+
+def main() -> int:
+    """Run the node."""
+    return run_node(SimNode)
+
+
+if __name__ == '__main__':
+    sys.exit(main())

@@ -1,0 +1,78 @@
+"""The ``mil`` command: one verb per job, errors as sentences, exit codes for machines."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+import importlib
+import sys
+
+from mil_ros import __version__
+from mil_ros.core.errors import MilError
+
+# verb -> (module, one line, example)
+VERBS = {
+    'demo': (
+        'the whole loop on the simulated arm',
+        'mil demo --episodes 10 --seed 0 --json demo/report.json',
+    ),
+    'collect': (
+        'demonstrations of many tasks from the simulator',
+        'mil collect --task reach --tasks 1000 --demos 8 --workers 2',
+    ),
+    'train': (
+        'meta-train a policy on a dataset',
+        'mil train --data data/reach-train --out runs/reach --steps 6000',
+    ),
+    'export': (
+        'turn a checkpoint into a bundle for the robot',
+        'mil export runs/reach/last.safetensors --out models/reach',
+    ),
+    'evaluate': (
+        'closed-loop success on held-out tasks',
+        'mil evaluate models/reach --trials 200 --seed 1 --json result.json',
+    ),
+    'bench': (
+        'figures against the limits of this project',
+        'mil bench graph --episodes 10 --json graph.json',
+    ),
+}
+
+
+def build_parser(verb: str | None = None) -> argparse.ArgumentParser:
+    """Return the parser; only the chosen verb's module is imported."""
+    parser = argparse.ArgumentParser(
+        prog='mil', description='One-shot visual imitation learning for ROS 2 arms.'
+    )
+    parser.add_argument('--version', action='version', version=f'mil_ros {__version__}')
+    verbs = parser.add_subparsers(dest='verb', required=True, metavar='VERB')
+    for name, (summary, example) in VERBS.items():
+        sub = verbs.add_parser(
+            name,
+            help=summary,
+            description=summary[0].upper() + summary[1:] + '.',
+            epilog=f'example: {example}',
+            formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+        )
+        if name == verb:
+            importlib.import_module(f'mil_ros.tools.{name}').add_arguments(sub)
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run a verb; 0 on success, 1 if its goal was not met, 2 for a mistake, 130 on Ctrl-C."""
+    words = list(sys.argv[1:] if argv is None else argv)
+    verb = next((w for w in words if w in VERBS), None)
+    args = build_parser(verb).parse_args(words)
+    try:
+        return int(importlib.import_module(f'mil_ros.tools.{args.verb}').run(args))
+    except MilError as err:
+        print(f'mil {args.verb}: {err}', file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print(f'mil {args.verb}: stopped by Ctrl-C.', file=sys.stderr)
+        return 130
+
+
+if __name__ == '__main__':
+    sys.exit(main())

@@ -1,0 +1,143 @@
+"""Talking to a running graph: only the services and topics that anyone else can use too."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+import time
+from typing import Any
+
+from diagnostic_msgs.msg import DiagnosticStatus
+from lifecycle_msgs.srv import ChangeState
+import numpy as np
+from rcl_interfaces.msg import Parameter, ParameterType, ParameterValue
+from rcl_interfaces.srv import SetParameters
+import rclpy
+from rclpy.executors import SingleThreadedExecutor
+from rclpy.node import Node
+from rclpy.signals import SignalHandlerOptions
+from sensor_msgs.msg import Image as ImageMessage
+from std_msgs.msg import Bool
+from std_srvs.srv import Trigger
+
+from mil_ros.core.errors import MilError
+from mil_ros.core.robot import RobotDescription
+from mil_ros.core.types import Image
+from mil_ros.data.messages import image_to_rgb
+from mil_ros.ros.node import LATCHED, NEWEST
+
+
+class GraphClient:
+    """A blocking client; every wait also watches the graph."""
+
+    def __init__(self, robot: RobotDescription, check: Callable[[], None]) -> None:
+        """Join the graph.
+
+        Args:
+            robot: Whose topics to listen to.
+            check: Called while waiting; raises if waiting makes no sense any more.
+        """
+        rclpy.init(signal_handler_options=SignalHandlerOptions.NO)
+        self._check = check
+        self.node = Node('mil_client')
+        self._executor = SingleThreadedExecutor()
+        self._executor.add_node(self.node)
+        self._clients: dict[str, Any] = {}
+        self.states: dict[str, DiagnosticStatus] = {}
+        self.is_success = False
+        self._frames: list[Image] | None = None
+        for topic in ('control/state', 'adaptation/report', 'guard/state'):
+            self.node.create_subscription(
+                DiagnosticStatus,
+                f'/{topic}',
+                partial(self.states.__setitem__, topic),
+                LATCHED,
+            )
+        self.node.create_subscription(Bool, '/sim/success', self._on_success, LATCHED)
+        self.node.create_subscription(ImageMessage, robot.topics.image, self._on_image, NEWEST)
+
+    def close(self) -> None:
+        """Leave the graph."""
+        self.node.destroy_node()
+        rclpy.shutdown()
+
+    def wait(self, until: Callable[[], bool], timeout_s: float, what: str) -> None:
+        """Spin until a condition holds.
+
+        Raises:
+            MilError: If it does not within the time.
+        """
+        end_s = time.monotonic() + timeout_s
+        while not until():
+            self._check()
+            if time.monotonic() > end_s:
+                raise MilError(
+                    f'Waited {timeout_s:g} s for {what}; expected it sooner. See the logs of the '
+                    'nodes, and whether the machine is overloaded.'
+                )
+            self._executor.spin_once(0.02)
+
+    def spin_for(self, duration_s: float) -> None:
+        """Let messages come in for a while."""
+        end_s = time.monotonic() + duration_s
+        while (left_s := end_s - time.monotonic()) > 0:
+            self._executor.spin_once(left_s)
+
+    def start_frames(self) -> None:
+        """Keep what the camera sees from now on."""
+        self._frames = []
+
+    def take_frames(self) -> list[Image]:
+        """Stop keeping frames and return them, (H, W, 3) RGB each."""
+        frames, self._frames = self._frames or [], None
+        return frames
+
+    def trigger(self, service: str, timeout_s: float = 10.0) -> str:
+        """Call a Trigger service and return its answer.
+
+        Raises:
+            MilError: With the service's own sentence if it refuses.
+        """
+        response = self._call(Trigger, service, Trigger.Request(), timeout_s)
+        if not response.success:
+            raise MilError(response.message)
+        return str(response.message)
+
+    def change_state(self, node: str, transition: int) -> None:
+        """Take a lifecycle node through a transition."""
+        request = ChangeState.Request()
+        request.transition.id = transition
+        if not self._call(ChangeState, f'/{node}/change_state', request, 10.0).success:
+            raise MilError(f'Node {node!r} refused transition {transition}; see its log.')
+
+    def set_parameter(self, node: str, name: str, value: int | str) -> None:
+        """Set a parameter of a node."""
+        if isinstance(value, int):
+            typed = ParameterValue(type=ParameterType.PARAMETER_INTEGER, integer_value=value)
+        else:
+            typed = ParameterValue(type=ParameterType.PARAMETER_STRING, string_value=value)
+        request = SetParameters.Request(parameters=[Parameter(name=name, value=typed)])
+        response = self._call(SetParameters, f'/{node}/set_parameters', request, 10.0)
+        if not response.results[0].successful:
+            raise MilError(f'Node {node!r} refused {name}={value!r}: {response.results[0].reason}')
+
+    def values(self, topic: str) -> dict[str, str]:
+        """Return the key-value pairs of the newest state on a topic."""
+        message = self.states.get(topic)
+        return {v.key: v.value for v in message.values} if message else {}
+
+    def _call(self, kind: Any, service: str, request: Any, timeout_s: float) -> Any:
+        if service not in self._clients:
+            self._clients[service] = self.node.create_client(kind, service)
+        client = self._clients[service]
+        self.wait(client.service_is_ready, timeout_s, f'the service {service}')
+        future = client.call_async(request)
+        self.wait(future.done, timeout_s, f'an answer from {service}')
+        return future.result()
+
+    def _on_success(self, message: Bool) -> None:
+        self.is_success = bool(message.data)
+
+    def _on_image(self, message: ImageMessage) -> None:
+        if self._frames is not None:
+            self._frames.append(np.array(image_to_rgb(message)))

@@ -1,0 +1,96 @@
+"""``mil export``: from a checkpoint to a bundle that a robot can load."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+import subprocess
+
+import numpy as np
+
+from mil_ros.core.errors import BundleError
+from mil_ros.core.resources import share_dir
+from mil_ros.core.robot import load_robot
+from mil_ros.core.types import Demo, Observation
+from mil_ros.inference.bundle import load_bundle, write_bundle
+from mil_ros.inference.onnx_policy import OnnxPolicy
+from mil_ros.tools.output import print_json
+
+PARITY_RAD_S = 1e-4  # largest difference of an action between torch and ONNX Runtime
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options of ``mil export``."""
+    parser.add_argument('checkpoint', type=Path, help='file written by `mil train`')
+    parser.add_argument('--out', type=Path, required=True, help='folder of the bundle')
+    parser.add_argument('--robot', help="robot file (default: the dataset's)")
+    parser.add_argument('--json', type=Path, help='write the summary to this file')
+
+
+def run(args: argparse.Namespace) -> int:
+    """Export, then refuse the result unless both runtimes agree."""
+    import torch
+
+    from mil_ros.learning.checkpoint import load_checkpoint
+    from mil_ros.learning.export import export_graphs
+
+    torch.set_num_threads(1)
+    checkpoint = load_checkpoint(args.checkpoint)
+    robot = load_robot(args.robot or checkpoint.data['robot'])
+    manifest, weights = export_graphs(checkpoint, robot, args.out.name, args.out, _commit())
+    write_bundle(args.out, manifest, weights)
+    error = measure_parity(args.checkpoint, args.out)
+    if not error <= PARITY_RAD_S:
+        (args.out / 'manifest.json').unlink()
+        raise BundleError(
+            f'Torch and ONNX Runtime differ by {error:.2g} rad/s, expected at most '
+            f'{PARITY_RAD_S:g}; no bundle was made.'
+        )
+    size = sum(p.stat().st_size for p in args.out.iterdir())
+    summary = {'bundle': str(args.out), 'parity_rad_s': error, 'bytes': size}
+    print_json(summary, args.json)
+    return 0
+
+
+def measure_parity(checkpoint_file: Path, bundle_path: Path) -> float:
+    """Return the largest difference of an adapted action between torch and ONNX, in rad/s."""
+    import torch
+
+    from mil_ros.learning.checkpoint import load_checkpoint
+    from mil_ros.learning.inner_step import inner_step
+    from mil_ros.learning.network import forward
+
+    checkpoint = load_checkpoint(checkpoint_file)
+    config, normaliser = checkpoint.config, checkpoint.normaliser
+    rng = np.random.default_rng(0)
+    steps, shape = config.demo_frames, (config.image_height, config.image_width, 3)
+    state = (
+        normaliser.state_mean.numpy()
+        + rng.normal(0.0, 1.0, (steps, config.joints)) * normaliser.state_std.numpy()
+    )
+    action = rng.normal(0.0, 1.0, (steps, config.joints)) * normaliser.action_std.numpy()
+    demo = Demo(
+        rng.integers(0, 256, (steps, *shape), dtype=np.uint8),
+        state.astype(np.float32),
+        action.astype(np.float32),
+    )
+    params = {n: t.requires_grad_() for n, t in checkpoint.params.items()}
+    batch = normaliser.demo_to_batch(demo)
+    adapted, _ = inner_step(params, checkpoint.step_sizes, batch, config)
+    with torch.no_grad():
+        expected = forward(adapted, batch.images, batch.state, config) * normaliser.action_std
+    policy = OnnxPolicy(load_bundle(bundle_path)).adapt(demo)
+    got = [
+        policy.act(Observation(image, position.astype(np.float64)))
+        for image, position in zip(demo.images, demo.joint_positions, strict=True)
+    ]
+    return float(np.abs(np.stack(got) - expected.numpy()).max())
+
+
+def _commit() -> str:
+    """Return the source's git commit, with a mark if it was changed since."""
+    command = ['git', '-C', str(share_dir()), 'describe', '--always', '--dirty', '--abbrev=12']
+    try:
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return 'unknown'

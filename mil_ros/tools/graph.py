@@ -1,0 +1,124 @@
+"""Starting the graph as processes of its own, watching it, and ending all of it."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+from pathlib import Path
+import random
+import signal
+import subprocess
+import sys
+import time
+from types import TracebackType
+
+from mil_ros.bringup import ENVIRONMENT, nodes, NodeSpec
+from mil_ros.core.errors import MilError
+
+_PR_SET_PDEATHSIG = 1
+_PATIENCE_S = (5.0, 3.0)  # after SIGINT, after SIGTERM; then SIGKILL
+
+
+class NodeDiedError(MilError):
+    """A process of the graph ended by itself."""
+
+
+def isolate() -> None:
+    """Put this process and its children into a ROS domain of their own on this machine."""
+    os.environ.setdefault('ROS_DOMAIN_ID', str(random.SystemRandom().randint(1, 101)))
+    os.environ['ROS_AUTOMATIC_DISCOVERY_RANGE'] = 'LOCALHOST'
+
+
+class Graph:
+    """The nodes of the bring-up table as child processes; a context manager."""
+
+    def __init__(self, values: dict[str, str], logs: Path, simulated: bool = True) -> None:
+        """Prepare to start.
+
+        Args:
+            values: Value of each bring-up argument that differs from its default.
+            logs: Folder for one log file per node.
+            simulated: Whether to start the simulated arm too.
+        """
+        self._values, self._logs = values, logs
+        self._specs = nodes(simulated)
+        self.processes: dict[str, subprocess.Popen[bytes]] = {}
+
+    def __enter__(self) -> Graph:
+        """Start every node."""
+        self._logs.mkdir(parents=True, exist_ok=True)
+        try:
+            for spec in self._specs:
+                self.processes[spec.name] = self._start(spec)
+        except BaseException:
+            self.stop()
+            raise
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """End every node."""
+        self.stop()
+
+    def check(self) -> None:
+        """Raise `NodeDiedError` if a node has ended; its log says why."""
+        for name, process in self.processes.items():
+            code = process.poll()
+            if code is not None:
+                how = f'was killed by signal {-code}' if code < 0 else f'ended with code {code}'
+                raise NodeDiedError(
+                    f'Node {name!r} {how}{self._last_words(name)}; expected it to run. The guard '
+                    f'and Servo bring the arm to rest; see {self._logs / name}.log, then start '
+                    'again.'
+                )
+
+    def stop(self) -> None:
+        """End all processes: politely, then firmly. The guard goes last but for the arm."""
+        order = [n for n in self.processes if n not in ('guard', 'sim')]
+        for batch in (order, ['guard'], ['sim']):
+            self._stop_batch([self.processes[n] for n in batch if n in self.processes])
+
+    def _stop_batch(self, processes: list[subprocess.Popen[bytes]]) -> None:
+        for number, patience_s in zip((signal.SIGINT, signal.SIGTERM), _PATIENCE_S, strict=True):
+            alive = [p for p in processes if p.poll() is None]
+            for process in alive:
+                process.send_signal(number)
+            end_s = time.monotonic() + patience_s
+            for process in alive:
+                try:
+                    process.wait(max(0.0, end_s - time.monotonic()))
+                except subprocess.TimeoutExpired:
+                    continue
+        for process in processes:
+            if process.poll() is None:
+                process.kill()
+                process.wait()
+
+    def _start(self, spec: NodeSpec) -> subprocess.Popen[bytes]:
+        command = [sys.executable, '-m', spec.module, '--ros-args']
+        for parameter, argument in spec.arguments.items():
+            if argument in self._values:
+                command += ['-p', f'{parameter}:={self._values[argument]}']
+        with (self._logs / f'{spec.name}.log').open('wb') as log:
+            return subprocess.Popen(
+                command,
+                env={**os.environ, **ENVIRONMENT},
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,  # Ctrl-C is for us alone; we end them in order
+                preexec_fn=_die_with_parent if sys.platform == 'linux' else None,
+            )
+
+    def _last_words(self, name: str) -> str:
+        lines = (self._logs / f'{name}.log').read_text(errors='replace').strip().splitlines()
+        return f' ({lines[-1].strip()})' if lines else ''
+
+
+def _die_with_parent() -> None:
+    """Have the kernel end this process should its parent vanish without a word."""
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)

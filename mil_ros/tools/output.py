@@ -1,0 +1,52 @@
+"""Progress bars and machine-readable results of the ``mil`` verbs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+import json
+from pathlib import Path
+from typing import Any, TypeVar
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeRemainingColumn,
+)
+
+from mil_ros.data.dataset import write_atomically
+
+Item = TypeVar('Item')
+console = Console(stderr=True)
+
+
+def make_progress() -> Progress:
+    """Return the progress bar that every verb uses."""
+    return Progress(
+        TextColumn('{task.description}'),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+        TextColumn('{task.fields[note]}'),
+        console=console,
+    )
+
+
+def track(items: Iterable[Item], description: str, total: int) -> Iterator[Item]:
+    """Yield `items` behind a progress bar."""
+    with make_progress() as progress:
+        task = progress.add_task(description, total=total, note='')
+        for item in items:
+            yield item
+            progress.advance(task)
+
+
+def print_json(document: dict[str, Any], file: Path | None) -> None:
+    """Print a result and, if asked for, write it to a file."""
+    text = json.dumps(document, indent=2)
+    print(text)
+    if file is not None:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(file, (text + '\n').encode())

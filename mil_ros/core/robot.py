@@ -79,7 +79,10 @@ class PolicyRate:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GuardSettings:
-    """The command stream: rate, and how long a silent source keeps its say."""
+    """The command stream: rate, how long a silent source keeps its say, and the deadman switch.
+
+    With `deadman`, the arm moves only while a fresh True comes on ``/teleop/deadman``.
+    """
 
     rate_hz: float
     source_timeout_s: float

@@ -29,6 +29,7 @@ class GuardState(str, Enum):
     """What the guard does with commands."""
 
     WAITING = 'waiting'  # no joint states or no Servo yet
+    DISABLED = 'disabled'  # the deadman switch is not held
     READY = 'ready'  # nobody commands
     TELEOP = 'teleop'
     POLICY = 'policy'
@@ -53,6 +54,7 @@ class CommandGuard:
     _velocities: Vector | None = None
     _joints_at_s: float = -np.inf
     _servo_at_s: float = -np.inf
+    _deadman_at_s: float = -np.inf
     _fault_at_s: float = -np.inf
     _tick_at_s: float | None = None
 
@@ -103,6 +105,10 @@ class CommandGuard:
                 'NO_WARNING; clear its cause.',
                 now_s,
             )
+
+    def on_deadman(self, is_held: bool, now_s: float) -> None:
+        """Take the state of the enabling switch; only a fresh True lets the arm move."""
+        self._deadman_at_s = now_s if is_held else -np.inf
 
     def stop(self, reason: str, now_s: float) -> None:
         """Latch a fault; the first reason is kept until `reset`."""
@@ -170,16 +176,29 @@ class CommandGuard:
                     f'in motion, expected at most {SERVO_SILENCE_S} s; check Servo.',
                     now_s,
                 )
+            elif not self._is_enabled(now_s):
+                self.stop(
+                    'The deadman switch was released in motion, expected it held; rest, call '
+                    '~/reset and hold it again.',
+                    now_s,
+                )
         if self.fault is not None:
             return GuardState.FAULT, zero
         if joints_age_s > lost_s or servo_age_s > SERVO_SILENCE_S:
             return GuardState.WAITING, zero
+        if not self._is_enabled(now_s):
+            return GuardState.DISABLED, zero
         timeout_s = self.robot.guard.source_timeout_s
         for source in SOURCES:
             command = self._commands.get(source)
             if command is not None and now_s - command.at_s <= timeout_s:
                 return GuardState(source), command.velocities
         return GuardState.READY, zero
+
+    def _is_enabled(self, now_s: float) -> bool:
+        """Whether the deadman switch, if the robot file asks for one, was held just now."""
+        settings = self.robot.guard
+        return not settings.deadman or now_s - self._deadman_at_s <= settings.source_timeout_s
 
     def _respect_positions(self, target: Vector) -> Vector:
         """Scale the target so that every joint can still stop before its limit."""

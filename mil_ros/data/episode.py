@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-import json
 from pathlib import Path
 from typing import Any, Final
 
@@ -11,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from rosbags.interfaces import Connection
 from rosbags.rosbag2 import Reader, ReaderError, StoragePlugin, Writer
+import yaml
 
 from mil_ros.core.alignment import common_moments, indices_as_of, Stream
 from mil_ros.core.errors import DemoError, EpisodeError, StaleDataError
@@ -161,11 +161,11 @@ def read_streams(path: Path, robot: RobotDescription) -> EpisodeStreams:
     )
 
 
-def read_provenance(path: Path) -> dict[str, Any]:
+def read_provenance(path: Path) -> dict[str, str]:
     """Return what the recorder noted about an episode."""
-    with _open(path) as reader:
-        data = reader.metadata.get('custom_data') or {}  # type: ignore[attr-defined]
-        return {key: _maybe_json(value) for key, value in data.items()}
+    _open(path).close()  # for the sentence if it cannot be read
+    document = yaml.safe_load((path / 'metadata.yaml').read_text())
+    return dict(document['rosbag2_bagfile_information']['custom_data'] or {})
 
 
 def _open(path: Path) -> Reader:
@@ -207,10 +207,3 @@ def _read_messages(path: Path, topics: tuple[str, ...]) -> dict[str, list[Any]]:
 
 def _stamps(messages: list[Any]) -> NDArray[np.int64]:
     return np.array([stamp_ns(m.header) for m in messages], dtype=np.int64)
-
-
-def _maybe_json(text: str) -> Any:
-    try:
-        return json.loads(text)
-    except ValueError:
-        return text

@@ -82,7 +82,7 @@ def load_bundle(path: str | os.PathLike[str]) -> Bundle:
     try:
         manifest: dict[str, Any] = json.loads(file.read_text())
         version, files = manifest['format'], dict(manifest['files'])
-        for key in ('name', 'parent', 'robot', 'policy'):
+        for key in ('name', 'parent', 'robot', 'camera', 'policy'):
             manifest[key]
     except (ValueError, KeyError, TypeError) as err:
         raise BundleError(
@@ -111,8 +111,13 @@ def check_robot(bundle: Bundle, robot: RobotDescription) -> None:
         BundleError: With every difference in one sentence.
     """
     made_for, policy = bundle.manifest['robot'], bundle.manifest['policy']
+    camera = bundle.manifest['camera']
     pairs = {
         'joints': (list(made_for['joint_names']), list(robot.joint_names)),
+        'camera': (
+            f'{camera["width"]}x{camera["height"]}',
+            f'{robot.camera.width}x{robot.camera.height}',
+        ),
         'image size': (
             f'{policy["image_width"]}x{policy["image_height"]}',
             f'{robot.policy.image_width}x{robot.policy.image_height}',
@@ -160,7 +165,8 @@ def save_adapted(parent: Bundle, weights: Weights, demo: dict[str, Any], path: P
     """
     path.mkdir(parents=True)
     shutil.copyfile(parent.path / POLICY, path / POLICY)
-    inherited = {k: parent.manifest[k] for k in ('task', 'robot', 'policy', 'normalisation')}
+    keys = ('task', 'robot', 'camera', 'policy', 'normalisation')
+    inherited = {k: parent.manifest[k] for k in keys}
     manifest = {
         'name': path.name,
         **inherited,

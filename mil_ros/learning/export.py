@@ -41,9 +41,10 @@ def export_graphs(
         'demo': None,
         'robot': {
             'name': robot.name,
-            'sha256': checkpoint.data['robot_sha256'],
+            'sha256': robot.sha256,
             'joint_names': list(checkpoint.data['joint_names']),
         },
+        'camera': {'width': robot.camera.width, 'height': robot.camera.height},
         'policy': {
             'image_height': config.image_height,
             'image_width': config.image_width,

@@ -21,6 +21,7 @@ from rclpy.clock_type import ClockType
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 from sensor_msgs.msg import JointState
+from std_msgs.msg import Bool
 
 from mil_ros.core.errors import DemoError
 from mil_ros.core.robot import load_robot
@@ -52,6 +53,8 @@ class GuardNode(Node):
             self.create_subscription(JointJog, topic, partial(self._on_jog, source), COMMAND)
         self.create_subscription(JointState, topics.joint_states, self._on_joints, NEWEST)
         self.create_subscription(ServoStatus, topics.servo_status, self._on_servo, NEWEST)
+        if self.robot.guard.deadman:
+            self.create_subscription(Bool, '/teleop/deadman', self._on_deadman, NEWEST)
         self._switch = self.create_client(ServoCommandType, topics.switch_command_type)
         add_trigger(self, '~/estop', self._estop)
         add_trigger(self, '~/reset', self._reset)
@@ -84,6 +87,9 @@ class GuardNode(Node):
 
     def _on_servo(self, message: ServoStatus) -> None:
         self.guard.on_servo_status(int(message.code), message.message, time.monotonic())
+
+    def _on_deadman(self, message: Bool) -> None:
+        self.guard.on_deadman(bool(message.data), time.monotonic())
 
     def _switch_servo(self) -> None:
         """Ask Servo for joint jogging until it agrees; it moves nothing before."""

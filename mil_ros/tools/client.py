@@ -16,6 +16,7 @@ import rclpy
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.signals import SignalHandlerOptions
+from rclpy.task import Future
 from sensor_msgs.msg import Image as ImageMessage
 from std_msgs.msg import Bool
 from std_srvs.srv import Trigger
@@ -98,16 +99,22 @@ class GraphClient:
         Raises:
             MilError: With the service's own sentence if it refuses.
         """
-        response = self._call(Trigger, service, Trigger.Request(), timeout_s)
+        future = self.call_trigger(service, timeout_s)
+        self.wait(future.done, timeout_s, f'an answer from {service}')
+        response = future.result()
         if not response.success:
             raise MilError(response.message)
         return str(response.message)
+
+    def call_trigger(self, service: str, timeout_s: float = 10.0) -> Future:
+        """Call a Trigger service without waiting for its answer."""
+        return self._call_async(Trigger, service, Trigger.Request(), timeout_s)
 
     def change_state(self, node: str, transition: int) -> None:
         """Take a lifecycle node through a transition."""
         request = ChangeState.Request()
         request.transition.id = transition
-        if not self._call(ChangeState, f'/{node}/change_state', request, 10.0).success:
+        if not self._call(ChangeState, f'/{node}/change_state', request).success:
             raise MilError(f'Node {node!r} refused transition {transition}; see its log.')
 
     def set_parameter(self, node: str, name: str, value: int | str) -> None:
@@ -117,7 +124,7 @@ class GraphClient:
         else:
             typed = ParameterValue(type=ParameterType.PARAMETER_STRING, string_value=value)
         request = SetParameters.Request(parameters=[Parameter(name=name, value=typed)])
-        response = self._call(SetParameters, f'/{node}/set_parameters', request, 10.0)
+        response = self._call(SetParameters, f'/{node}/set_parameters', request)
         if not response.results[0].successful:
             raise MilError(f'Node {node!r} refused {name}={value!r}: {response.results[0].reason}')
 
@@ -126,14 +133,17 @@ class GraphClient:
         message = self.states.get(topic)
         return {v.key: v.value for v in message.values} if message else {}
 
-    def _call(self, kind: Any, service: str, request: Any, timeout_s: float) -> Any:
+    def _call(self, kind: Any, service: str, request: Any, timeout_s: float = 10.0) -> Any:
+        future = self._call_async(kind, service, request, timeout_s)
+        self.wait(future.done, timeout_s, f'an answer from {service}')
+        return future.result()
+
+    def _call_async(self, kind: Any, service: str, request: Any, timeout_s: float) -> Future:
         if service not in self._clients:
             self._clients[service] = self.node.create_client(kind, service)
         client = self._clients[service]
         self.wait(client.service_is_ready, timeout_s, f'the service {service}')
-        future = client.call_async(request)
-        self.wait(future.done, timeout_s, f'an answer from {service}')
-        return future.result()
+        return client.call_async(request)
 
     def _on_success(self, message: Bool) -> None:
         self.is_success = bool(message.data)

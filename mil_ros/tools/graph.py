@@ -24,8 +24,12 @@ class NodeDiedError(MilError):
 
 
 def isolate() -> None:
-    """Put this process and its children into a ROS domain of their own on this machine."""
-    os.environ.setdefault('ROS_DOMAIN_ID', str(random.SystemRandom().randint(1, 101)))
+    """Put this process and its children into a ROS domain of their own on this machine.
+
+    Never the domain that the user is in: a real arm may be listening there.
+    """
+    domains = {str(number) for number in range(1, 102)} - {os.environ.get('ROS_DOMAIN_ID')}
+    os.environ['ROS_DOMAIN_ID'] = random.SystemRandom().choice(sorted(domains))
     os.environ['ROS_AUTOMATIC_DISCOVERY_RANGE'] = 'LOCALHOST'
 
 

@@ -19,10 +19,12 @@ from mil_ros.core.safety import RESET_COOLDOWN_S
 from mil_ros.core.types import Image
 from mil_ros.tools.client import GraphClient
 from mil_ros.tools.graph import Graph
-from mil_ros.tools.video import write_side_by_side
+from mil_ros.tools.video import write_contact_sheet, write_side_by_side
 
 _VIDEO_RATE_HZ = 15.0
+_SHEET_PAIRS = 4
 _AFTER_SUCCESS_S = 0.3  # so that the video shows the touch
+_SETTLE_S = 0.15  # until control has seen the pose and the image after a reset
 _ATTEMPTS = 2  # a demonstration with a gap in its streams is refused and shown again
 _READY_TIMEOUT_S = 20.0
 _STATE_TIMEOUT_S = 5.0
@@ -60,15 +62,18 @@ class Loop:
         """
         self.show: Callable[[], None] = lambda: None
         self._robot, self._graph, self._out, self._pool = robot, graph, out, videos
-        self._client = GraphClient(robot, graph.check)
+        self.client = GraphClient(robot, graph.check)
         self._demo_frames: list[Image] = []
         self._videos: list[Future[None]] = []
+        self._endings: list[tuple[Image, Image]] = []
 
     def close(self) -> None:
         """Leave the graph once the videos are written."""
-        self._client.close()
+        self.client.close()
         for video in self._videos:
             video.result()
+        if self._endings:
+            write_contact_sheet(self._out / 'contact_sheet.png', self._endings[:_SHEET_PAIRS])
 
     def bring_up(self) -> None:
         """Configure and activate what has a lifecycle, and wait until the guard lets commands in.
@@ -78,10 +83,10 @@ class Loop:
         """
         for spec in NODES:
             if spec.is_lifecycle:
-                self._client.change_state(spec.name, Transition.TRANSITION_CONFIGURE)
-                self._client.change_state(spec.name, Transition.TRANSITION_ACTIVATE)
-        self._client.wait(
-            lambda: self._client.values('guard/state').get('state') == 'ready',
+                self.client.change_state(spec.name, Transition.TRANSITION_CONFIGURE)
+                self.client.change_state(spec.name, Transition.TRANSITION_ACTIVATE)
+        self.client.wait(
+            lambda: self.client.values('guard/state').get('state') == 'ready',
             _READY_TIMEOUT_S,
             'the guard to be ready',
         )
@@ -94,9 +99,9 @@ class Loop:
         """
         for attempt in range(_ATTEMPTS):
             try:
-                self._demonstrate(episode)
-                self._adapt(episode)
-                self._run(episode)
+                self.demonstrate(episode)
+                self.adapt(episode)
+                self.run(episode)
                 break
             except MilError as err:
                 self._graph.check()
@@ -112,9 +117,9 @@ class Loop:
         episode.stage = stage
         self.show()
 
-    def _demonstrate(self, episode: Episode) -> None:
+    def demonstrate(self, episode: Episode) -> None:
         """Reset to the task and record the teleoperator doing it."""
-        client = self._client
+        client = self.client
         client.set_parameter('sim', 'task_index', episode.index)
         client.set_parameter('recorder', 'task', f'reach {episode.colour}')
         client.trigger('/sim/reset')
@@ -125,9 +130,9 @@ class Loop:
         client.trigger('/recorder/stop')
         self._demo_frames = client.take_frames()
 
-    def _adapt(self, episode: Episode) -> None:
+    def adapt(self, episode: Episode) -> None:
         """Take the inner step and wait until the control node has the policy."""
-        client = self._client
+        client = self.client
         self._enter(episode, 'adapting')
         client.states.pop('adaptation/report', None)
         client.trigger('/adaptation/adapt')
@@ -143,10 +148,11 @@ class Loop:
             'the control node to take over the adapted policy',
         )
 
-    def _run(self, episode: Episode) -> None:
+    def run(self, episode: Episode) -> None:
         """Run in a new layout until the simulator sees success or the run ends."""
-        client = self._client
+        client = self.client
         client.trigger('/sim/reset')
+        client.spin_for(_SETTLE_S)
         client.is_success = False
         self._enter(episode, 'running')
         client.start_frames()
@@ -182,16 +188,16 @@ class Loop:
     @property
     def _ended_runs(self) -> int:
         """How many runs the control node has ended so far."""
-        return int(self._client.values('control/state').get('ended_runs', '0'))
+        return int(self.client.values('control/state').get('ended_runs', '0'))
 
     def _recover(self) -> None:
         """Bring control, recorder and guard back to where an episode can start."""
-        self._client.take_frames()
+        self.client.take_frames()
         for service in ('/control/stop', '/recorder/discard', '/guard/reset'):
             if service == '/guard/reset':
-                self._client.spin_for(RESET_COOLDOWN_S)
+                self.client.spin_for(RESET_COOLDOWN_S)
             with suppress(MilError):  # each refuses if it has nothing to do
-                self._client.trigger(service)
+                self.client.trigger(service)
 
     def _save_video(self, pool: ThreadPoolExecutor, episode: Episode, run: list[Image]) -> None:
         path = self._out / f'task_{episode.index:02d}.mp4'
@@ -200,6 +206,7 @@ class Loop:
         captions = (f'shown once: {episode.colour}', f'new layout: {verdict}')
         skip = max(1, round(self._robot.camera.rate_hz / _VIDEO_RATE_HZ))
         demo = self._demo_frames[::skip]
+        self._endings.append((self._demo_frames[-1], run[-1]))
         self._videos.append(
             pool.submit(write_side_by_side, path, demo, run[::skip], captions, _VIDEO_RATE_HZ)
         )

@@ -38,8 +38,27 @@ def write_side_by_side(
         writer.release()
 
 
-def _panel(frame: Image, caption: str) -> Image:
-    big = cv2.resize(frame, None, fx=_SCALE, fy=_SCALE, interpolation=cv2.INTER_CUBIC)
+def write_contact_sheet(path: Path, pairs: list[tuple[Image, Image]]) -> None:
+    """Write one picture of how demonstrations and runs ended, two pairs to a row.
+
+    Args:
+        path: File to write.
+        pairs: Last frame of demonstration and run, (H, W, 3) RGB each.
+    """
+    tiles = [_pair(demo, run) for demo, run in pairs]
+    if len(tiles) % 2:
+        tiles.append(np.full_like(tiles[0], 255))
+    rows = [np.hstack(tiles[i : i + 2]) for i in range(0, len(tiles), 2)]
+    cv2.imwrite(str(path), cv2.cvtColor(np.vstack(rows), cv2.COLOR_RGB2BGR))
+
+
+def _pair(demo: Image, run: Image) -> Image:
+    panels = np.hstack([_panel(demo, 'shown once', 1.0), _panel(run, 'done elsewhere', 1.0)])
+    return np.pad(panels, ((0, 8), (0, 8), (0, 0)), constant_values=255)
+
+
+def _panel(frame: Image, caption: str, scale: float = _SCALE) -> Image:
+    big = cv2.resize(frame, None, fx=scale, fy=scale, interpolation=cv2.INTER_CUBIC)
     bar = np.full((_BAR, big.shape[1], 3), 24, dtype=np.uint8)
     cv2.putText(
         bar, caption, (10, 23), cv2.FONT_HERSHEY_SIMPLEX, 0.55, (235, 235, 235), 1, cv2.LINE_AA

@@ -1,0 +1,185 @@
+"""The graph over real DDS: the loop, and services called in the wrong order."""
+
+from __future__ import annotations
+
+from pathlib import Path
+import shutil
+import time
+
+from conftest import RunningGraph
+import numpy as np
+import pytest
+from sensor_msgs.msg import JointState
+
+from mil_ros.core.errors import MilError
+from mil_ros.data.episode import load_demo, read_provenance
+from mil_ros.inference.bundle import load_bundle
+from mil_ros.ros.node import NEWEST
+from mil_ros.tools.loop import Episode
+
+pytestmark = pytest.mark.ros
+
+
+def refused(running: RunningGraph, service: str, match: str) -> None:
+    with pytest.raises(MilError, match=match):
+        running.client.trigger(service)
+
+
+def measured_speeds(running: RunningGraph, duration_s: float) -> np.ndarray:
+    """Return the fastest joint of each joint state that comes within a while, (N,) rad/s."""
+    speeds: list[float] = []
+    subscription = running.client.node.create_subscription(
+        JointState,
+        running.robot.topics.joint_states,
+        lambda message: speeds.append(max(map(abs, message.velocity))),
+        NEWEST,
+    )
+    running.client.spin_for(duration_s)
+    running.client.node.destroy_subscription(subscription)
+    return np.array(speeds)
+
+
+# These run first: nothing has been recorded or adapted yet.
+
+
+def test_run_before_adapt_is_refused(running: RunningGraph) -> None:
+    refused(running, '/control/start', 'Run refused: no adapted policy .* /adaptation/adapt first')
+
+
+def test_adapt_before_record_is_refused(running: RunningGraph) -> None:
+    refused(running, '/adaptation/adapt', 'nothing was recorded .* call /recorder/start')
+
+
+def test_rollback_without_history_is_refused(running: RunningGraph) -> None:
+    refused(running, '/adaptation/rollback', '0 policies were adapted, expected at least 2')
+
+
+@pytest.mark.parametrize('verb', ['stop', 'discard'])
+def test_ending_a_recording_before_its_start_is_refused(running: RunningGraph, verb: str) -> None:
+    refused(running, f'/recorder/{verb}', f'nothing to {verb}; call /recorder/start first')
+
+
+def test_stop_before_start_of_a_run_is_refused(running: RunningGraph) -> None:
+    refused(running, '/control/stop', 'No run to stop; call /control/start first')
+
+
+def test_reset_without_fault_is_refused(running: RunningGraph) -> None:
+    refused(running, '/guard/reset', 'Nothing to reset: the guard has no fault')
+
+
+def test_the_arm_rests_while_nobody_commands(running: RunningGraph) -> None:
+    speeds = measured_speeds(running, 0.5)
+    assert len(speeds) > 20
+    assert speeds.max() < 0.01
+
+
+def test_the_whole_loop_records_adapts_and_moves(running: RunningGraph) -> None:
+    episode = Episode(0, 'any')
+    running.loop.attempt(episode)
+    assert episode.success is not None, episode.message
+    assert episode.adapt_ms > 0
+    assert len(episode.tick_ms) > 3
+    report = running.client.values('adaptation/report')
+    assert float(report['loss_after']) < float(report['loss_before'])
+    bundle = load_bundle(report['path'])
+    assert bundle.is_adapted
+    recorded = Path(bundle.manifest['demo']['episode'])
+    demo = load_demo(recorded, running.robot)
+    assert 15 <= len(demo) <= 30
+    assert np.abs(demo.joint_velocities).max() > 0.05
+    assert np.ptp(demo.joint_positions, axis=0).max() > 0.05
+    provenance = read_provenance(recorded)
+    assert provenance['robot_sha256'] == running.robot.sha256
+    assert provenance['task'] == 'reach any'
+
+
+def test_no_robot_process_has_torch_or_mujoco_loaded(running: RunningGraph) -> None:
+    for name in ('recorder', 'adaptation', 'control', 'guard'):
+        maps = Path(f'/proc/{running.graph.processes[name].pid}/maps').read_text()
+        assert 'libtorch' not in maps, name
+        assert 'libmujoco' not in maps, name
+
+
+def test_a_second_start_while_recording_is_refused(running: RunningGraph) -> None:
+    running.client.trigger('/recorder/start')
+    refused(running, '/recorder/start', 'Already recording .* call /recorder/stop or')
+    running.client.trigger('/recorder/stop')
+
+
+def test_a_discarded_episode_is_set_aside_not_deleted(running: RunningGraph) -> None:
+    path = Path(running.client.trigger('/recorder/start').removeprefix('RECORDING '))
+    running.client.spin_for(0.3)
+    answer = running.client.trigger('/recorder/discard')
+    assert not path.exists()
+    kept = path.with_name(f'{path.name}.discarded')
+    assert str(kept) in answer
+    assert kept.is_dir()
+
+
+def test_a_demonstration_without_motion_is_refused(running: RunningGraph) -> None:
+    running.client.trigger('/recorder/start')
+    running.client.spin_for(1.0)
+    running.client.trigger('/recorder/stop')
+    refused(running, '/adaptation/adapt', 'no messages on /teleop/joint_jog; expected images')
+
+
+def test_a_truncated_episode_is_refused_and_the_policy_kept(running: RunningGraph) -> None:
+    whole = next(p for p in sorted(running.episodes.iterdir()) if p.name.endswith('_any'))
+    broken = running.out / 'broken'
+    shutil.copytree(whole, broken)
+    bag = next(broken.glob('*.mcap'))
+    bag.write_bytes(bag.read_bytes()[: bag.stat().st_size // 2])
+    before = running.client.values('control/state')['policy']
+    running.client.set_parameter('adaptation', 'demo', str(broken))
+    try:
+        refused(running, '/adaptation/adapt', 'Episode broken .* cut off|truncated')
+    finally:
+        running.client.set_parameter('adaptation', 'demo', '')
+    running.client.spin_for(0.7)
+    assert running.client.values('control/state')['policy'] == before
+
+
+def test_a_running_demonstration_refuses_reset_and_another(running: RunningGraph) -> None:
+    pending = running.client.call_trigger('/sim/demonstrate')
+    running.client.spin_for(0.3)
+    refused(running, '/sim/reset', 'a demonstration is running; wait')
+    refused(running, '/sim/demonstrate', 'one is already running; wait')
+    running.client.wait(pending.done, 10.0, 'the demonstration')
+    assert pending.result().success
+
+
+def test_an_emergency_stop_in_motion_latches_until_reset(running: RunningGraph) -> None:
+    running.client.trigger('/sim/reset')
+    pending = running.client.call_trigger('/sim/demonstrate')
+    running.client.spin_for(0.6)
+    assert measured_speeds(running, 0.1).max() > 0.05, 'the arm should be moving'
+    running.client.trigger('/guard/estop')
+    running.client.spin_for(0.6)
+    assert measured_speeds(running, 0.3).max() < 0.01
+    assert running.client.values('guard/state')['state'] == 'fault'
+    running.client.wait(pending.done, 10.0, 'the demonstration')
+    running.client.trigger('/sim/reset')
+    assert 'Emergency stop was called' in running.client.trigger('/guard/reset')
+    running.client.trigger('/sim/demonstrate')
+    assert running.client.is_success
+
+
+def test_a_run_far_from_the_start_pose_is_refused(running: RunningGraph) -> None:
+    """Regressions pinned: the demonstration before leaves the arm at the object."""
+    away = running.robot.policy.start_tolerance_rad
+    refused(running, '/control/start', rf'rad from the start pose, expected at most {away} rad')
+
+
+def test_inactive_control_refuses_to_run(running: RunningGraph) -> None:
+    deactivate, activate = 4, 3
+    running.client.change_state('control', deactivate)
+    refused(running, '/control/start', 'the control node is not active; activate it first')
+    running.client.change_state('control', activate)
+
+
+def test_memory_of_the_frames_is_not_kept(running: RunningGraph) -> None:
+    running.client.start_frames()
+    time.sleep(0.1)
+    running.client.spin_for(0.3)
+    assert 3 <= len(running.client.take_frames()) <= 30
+    assert running.client.take_frames() == []

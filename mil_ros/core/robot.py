@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from dataclasses import dataclass
 import hashlib
+import math
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,8 @@ import yaml
 
 from mil_ros.core.errors import ConfigError
 from mil_ros.core.resources import share_dir
+
+_UNITS = {'hz': ' Hz', 's': ' s', 'rad': ' rad'}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -233,8 +236,8 @@ def _floats(document: object, where: str) -> tuple[float, ...]:
 def _check(robot: RobotDescription) -> None:
     """Raise `ConfigError` where the values contradict each other."""
     _check_joints(robot)
-    _check_home(robot)
     _check_numbers(robot)
+    _check_home(robot)
 
 
 def _check_joints(robot: RobotDescription) -> None:
@@ -247,10 +250,11 @@ def _check_joints(robot: RobotDescription) -> None:
                 f'{robot.name}: {joint.name} has lower_rad={joint.lower_rad} and '
                 f'upper_rad={joint.upper_rad}; expected lower below upper.'
             )
-        if joint.velocity_rad_s <= 0 or joint.acceleration_rad_s2 <= 0:
+        if not (0 < joint.velocity_rad_s < math.inf and 0 < joint.acceleration_rad_s2 < math.inf):
             raise ConfigError(
                 f'{robot.name}: {joint.name} has velocity {joint.velocity_rad_s} rad/s and '
-                f'acceleration {joint.acceleration_rad_s2} rad/s^2; expected both above 0.'
+                f'acceleration {joint.acceleration_rad_s2} rad/s^2; expected both above 0 and '
+                'finite.'
             )
 
 
@@ -271,16 +275,33 @@ def _check_home(robot: RobotDescription) -> None:
 
 
 def _check_numbers(robot: RobotDescription) -> None:
-    for key in ('velocity_fraction', 'acceleration_fraction'):
-        fraction = getattr(robot.limits, key)
-        if not 0 < fraction <= 1:
-            raise ConfigError(f'{robot.name}: limits.{key} is {fraction}; expected (0, 1].')
-    rates = {
-        'camera.rate_hz': robot.camera.rate_hz,
-        'joint_states.rate_hz': robot.joint_states.rate_hz,
-        'policy.rate_hz': robot.policy.rate_hz,
-        'guard.rate_hz': robot.guard.rate_hz,
+    """Check every number of the sections against its range."""
+    camera, policy = robot.camera, robot.policy
+    ranges = {
+        'limits.velocity_fraction': (robot.limits.velocity_fraction, 0.0, 1.0),
+        'limits.acceleration_fraction': (robot.limits.acceleration_fraction, 0.0, 1.0),
+        'camera.width': (camera.width, 0, 10_000),
+        'camera.height': (camera.height, 0, 10_000),
+        'camera.rate_hz': (camera.rate_hz, 0.0, 1000.0),
+        'camera.max_age_s': (camera.max_age_s, 0.0, 10.0),
+        'joint_states.rate_hz': (robot.joint_states.rate_hz, 0.0, 10_000.0),
+        'joint_states.max_age_s': (robot.joint_states.max_age_s, 0.0, 10.0),
+        'policy.rate_hz': (policy.rate_hz, 0.0, 1000.0),
+        'policy.image_width': (policy.image_width, 0, camera.width),
+        'policy.image_height': (policy.image_height, 0, camera.height),
+        'policy.max_run_s': (policy.max_run_s, 0.0, 3600.0),
+        'policy.start_tolerance_rad': (policy.start_tolerance_rad, 0.0, 10.0),
+        'guard.rate_hz': (robot.guard.rate_hz, 0.0, 1000.0),
+        'guard.source_timeout_s': (robot.guard.source_timeout_s, 0.0, 1.0),
     }
-    for key, rate in rates.items():
-        if not 0 < rate <= 1000:
-            raise ConfigError(f'{robot.name}: {key} is {rate}; expected (0, 1000] Hz.')
+    for key, (value, above, most) in ranges.items():
+        if not above < value <= most:  # also refuses NaN
+            unit = _UNITS.get(key.rsplit('_', 1)[-1], '')
+            raise ConfigError(
+                f'{robot.name}: {key} is {value}; expected ({above:g}, {most:g}]{unit}.'
+            )
+    margin = robot.limits.position_margin_rad
+    if not 0.0 <= margin < math.inf:
+        raise ConfigError(
+            f'{robot.name}: limits.position_margin_rad is {margin}; expected 0 or more rad.'
+        )

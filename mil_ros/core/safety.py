@@ -71,7 +71,7 @@ class CommandGuard:
     ) -> None:
         """Take a command from a source; a malformed one is a fault and never sent on."""
         expected = self.robot.joint_names
-        if len(names) != len(velocities) or set(names) != set(expected):
+        if not len(names) == len(velocities) == len(expected) or set(names) != set(expected):
             self.stop(
                 f'{source} sent {len(velocities)} velocities for joints {list(names)}, expected '
                 f'one each for {list(expected)}; check the robot file of the sender.',
@@ -131,6 +131,13 @@ class CommandGuard:
                 f'Reset refused: the fault is {now_s - self._fault_at_s:.2f} s old, expected at '
                 f'least {RESET_COOLDOWN_S} s; wait and call it again.'
             )
+        age_s = now_s - self._joints_at_s
+        if age_s > self.robot.joint_states.max_age_s:
+            raise OrderError(
+                f'Reset refused: {self.robot.topics.joint_states} has been silent for '
+                f'{age_s:.3f} s, expected at most {self.robot.joint_states.max_age_s:g} s, so '
+                'nobody knows whether the arm rests; check the driver.'
+            )
         if not self.is_at_rest:
             raise OrderError(
                 'Reset refused: the arm still moves, expected every joint below '
@@ -154,7 +161,7 @@ class CommandGuard:
         self._tick_at_s = now_s
         dt_s = float(np.clip(since_s, 0.0, 2.0 / rate_hz))  # a late tick must not jump
         state, target = self._decide(now_s)
-        self._output = self._approach(self._respect_positions(target), dt_s)
+        self._output = self._approach(target, dt_s)
         return self.output, state
 
     def _decide(self, now_s: float) -> tuple[GuardState, Vector]:
@@ -200,30 +207,34 @@ class CommandGuard:
         settings = self.robot.guard
         return not settings.deadman or now_s - self._deadman_at_s <= settings.source_timeout_s
 
-    def _respect_positions(self, target: Vector) -> Vector:
-        """Scale the target so that every joint can still stop before its limit."""
+    def _position_bounds(self) -> tuple[Vector, Vector]:
+        """Return the velocities from which every joint can still stop before its limit."""
         limits = self.robot.velocity_limits
-        low, high = -limits, limits
-        if self._positions is not None:
-            deceleration = self.robot.acceleration_limits
-            room_up = np.maximum(self.robot.upper_limits - self._positions, 0.0)
-            room_down = np.maximum(self._positions - self.robot.lower_limits, 0.0)
-            # v^2 = 2 a s, with half of a kept in reserve for the delay down to the arm
-            high = np.minimum(limits, np.sqrt(deceleration * room_up))
-            low = -np.minimum(limits, np.sqrt(deceleration * room_down))
-        scale = 1.0
-        for value, lowest, highest in zip(target, low, high, strict=True):
-            if value > highest:
-                scale = min(scale, highest / value)
-            elif value < lowest:
-                scale = min(scale, lowest / value)
-        return target * scale
+        if self._positions is None:
+            return -limits, limits
+        # v^2 = 2 a s, with half of a kept in reserve for the delay down to the arm
+        deceleration = self.robot.acceleration_limits
+        room_up = np.maximum(self.robot.upper_limits - self._positions, 0.0)
+        room_down = np.maximum(self._positions - self.robot.lower_limits, 0.0)
+        low = -np.minimum(limits, np.sqrt(deceleration * room_down))
+        high = np.minimum(limits, np.sqrt(deceleration * room_up))
+        return low, high
 
     def _approach(self, target: Vector, dt_s: float) -> Vector:
-        """Move the output towards the target within the acceleration limits, all joints alike."""
-        change = target - self._output
+        """Move the output towards the target within all limits, keeping its direction.
+
+        Speed and acceleration limits scale all joints alike; a joint that must brake for its
+        position limit does not wait for the others.
+        """
+        low, high = self._position_bounds()
+        bound = np.where(target > 0, high, -low)
+        speed = np.abs(target)
+        share = np.divide(bound, speed, out=np.ones_like(bound), where=speed > bound)
+        change = target * share.min() - self._output
         step = self.robot.acceleration_limits * dt_s
-        excess = float(np.max(np.abs(change) / np.maximum(step, 1e-12)))
-        if excess <= 1.0:
-            return target.copy()
-        return self._output + change / excess
+        over = float(np.max(np.abs(change) / np.maximum(step, 1e-12)))
+        output = self._output + change / max(over, 1.0)
+        bounded: Vector = np.clip(
+            output, np.minimum(low, self._output + step), np.maximum(high, self._output - step)
+        )
+        return bounded

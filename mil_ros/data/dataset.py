@@ -11,6 +11,7 @@ import json
 import os
 from pathlib import Path
 from typing import Any
+import zipfile
 
 import numpy as np
 from numpy.typing import NDArray
@@ -47,8 +48,13 @@ def save_info(directory: Path, info: DatasetInfo) -> None:
     Raises:
         DatasetError: If `directory` holds a dataset collected with other settings.
     """
-    directory.mkdir(parents=True, exist_ok=True)
-    (directory / 'tasks').mkdir(exist_ok=True)
+    try:
+        (directory / 'tasks').mkdir(parents=True, exist_ok=True)
+    except OSError as err:
+        raise DatasetError(
+            f'Cannot write a dataset to {directory} ({err.strerror}); expected a folder, choose '
+            'another --out.'
+        ) from err
     file = directory / 'dataset.json'
     if file.exists():
         old = load_info(directory)
@@ -146,7 +152,7 @@ class Dataset:
         try:
             with np.load(path, allow_pickle=False) as file:
                 data = TaskData(file['images'], file['joint_positions'], file['joint_velocities'])
-        except (OSError, ValueError, KeyError, EOFError) as err:
+        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as err:
             raise DatasetError(
                 f'{path} is damaged ({err}); delete it and run `mil collect` again.'
             ) from err
@@ -158,6 +164,13 @@ class Dataset:
                 'delete it and run `mil collect` again.'
             )
         actions = data.joint_velocities
+        joints = (*data.images.shape[:2], len(self.info.joint_names))
+        if not data.joint_positions.shape == actions.shape == joints:
+            raise DatasetError(
+                f'{path} has joint positions {data.joint_positions.shape} and velocities '
+                f'{actions.shape}, expected (demos, steps, joints) {joints} for '
+                f'{list(self.info.joint_names)}; delete it and run `mil collect` again.'
+            )
         if not (np.isfinite(actions).all() and np.isfinite(data.joint_positions).all()):
             raise DatasetError(
                 f'{path} holds non-finite numbers; delete it and run `mil collect` again.'

@@ -93,6 +93,12 @@ def load_bundle(path: str | os.PathLike[str]) -> Bundle:
         raise BundleError(
             f'{file} has format {version!r}, this version reads {FORMAT}; export it again.'
         )
+    needed = {POLICY, WEIGHTS} | (set() if manifest['parent'] else {ADAPT})
+    if unlisted := sorted(needed - set(files)):
+        raise BundleError(
+            f'{file} lists no hash of {", ".join(unlisted)}; expected one for each of '
+            f'{", ".join(sorted(needed))}, export the bundle again.'
+        )
     for name, expected in files.items():
         _check_file(path / name, expected)
     try:

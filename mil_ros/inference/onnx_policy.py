@@ -94,9 +94,10 @@ class OnnxPolicy:
         names = [value.name for value in session.get_outputs()]
         outputs = dict(zip(names, session.run(None, feed), strict=True))
         report = AdaptReport(float(outputs.pop('loss_before')), float(outputs.pop('loss_after')))
-        if not all(np.isfinite(array).all() for array in outputs.values()):
+        losses = np.array([report.loss_before, report.loss_after])
+        if not all(np.isfinite(array).all() for array in (losses, *outputs.values())):
             raise DemoError(
-                f'The inner step gave non-finite parameters (loss {report.loss_before:.3g}), '
+                f'The inner step gave non-finite numbers (loss {report.loss_before:.3g}), '
                 'expected finite ones; the demonstration is unlike the training data, record '
                 'it again.'
             )

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from pathlib import Path
-import shutil
 from typing import Any
 
 from mil_ros.core.robot import RobotDescription
@@ -21,13 +20,11 @@ def export_graphs(
         checkpoint: Trained state.
         robot: The robot file that the data was made with.
         name: What to call the bundle.
-        path: Folder of the bundle; what lies there is replaced.
+        path: A new or empty folder.
         commit: Version of the source, for the record.
     """
     config, normaliser = checkpoint.config, checkpoint.normaliser
-    if path.exists():
-        shutil.rmtree(path)
-    path.mkdir(parents=True)
+    path.mkdir(parents=True, exist_ok=True)
     export_policy(checkpoint.params, normaliser, config, path / 'policy.onnx')
     export_adapt(checkpoint.params, checkpoint.step_sizes, normaliser, config, path / 'adapt.onnx')
     weights = {n: t.detach().numpy() for n, t in checkpoint.params.items()}

@@ -108,6 +108,7 @@ def _export(
     graph = make_fx(function, decomposition_table=dict(table.items()))(*example)
     graph.graph.eliminate_dead_code()
     graph.recompile()
+    graph.eval()
     program = torch.onnx.export(
         graph,
         example,

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 import math
 from pathlib import Path
+import signal
+import threading
 
 import torch
 
-from mil_ros.core.errors import CheckpointError, MilError
+from mil_ros.core.errors import CheckpointError, DatasetError, MilError
 from mil_ros.data.dataset import Dataset
 from mil_ros.learning.batches import Normaliser, sample_meta_batch
 from mil_ros.learning.checkpoint import (
@@ -28,6 +31,36 @@ class DivergedError(MilError):
     """The loss is no longer a number."""
 
 
+@contextmanager
+def _interrupts_deferred() -> Iterator[None]:
+    """Hold Ctrl-C back until the block is done; outside the main thread there is none."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    caught: list[int] = []
+    previous = signal.signal(signal.SIGINT, lambda number, _: caught.append(number))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, previous)
+    if caught:
+        raise KeyboardInterrupt
+
+
+def _check_size(dataset: Dataset, config: MilConfig) -> None:
+    if len(dataset) < config.meta_batch:
+        raise DatasetError(
+            f'{dataset.directory} has {len(dataset)} tasks, a meta-batch needs '
+            f'{config.meta_batch}; collect more tasks or lower meta_batch.'
+        )
+    frames = dataset.load(0).images.shape[1]
+    if frames < config.frames:
+        raise DatasetError(
+            f'{dataset.directory} has demonstrations of {frames} frames, a training step draws '
+            f'{config.frames}; collect longer ones or lower frames.'
+        )
+
+
 @dataclass(frozen=True, slots=True)
 class StepReport:
     """What one meta-training step measured; losses in units of the normalised actions."""
@@ -41,7 +74,12 @@ class Trainer:
     """Trains one policy; its state is a `Checkpoint`."""
 
     def __init__(self, dataset: Dataset, config: MilConfig) -> None:
-        """Start from freshly drawn parameters."""
+        """Start from freshly drawn parameters.
+
+        Raises:
+            DatasetError: If the dataset has too few tasks or too short demonstrations.
+        """
+        _check_size(dataset, config)
         self.dataset = dataset
         self.config = config
         self.step = 0
@@ -133,7 +171,13 @@ class Trainer:
                 f'Loss is {post} at step {self.step + 1}, expected a finite number; the last '
                 'good checkpoint is kept. Lower learning_rate or step_size and resume.'
             )
-        torch.nn.utils.clip_grad_norm_(self._leaves, self.config.outer_clip)
-        self._optimiser.step()
-        self.step += 1
+        norm = float(torch.nn.utils.clip_grad_norm_(self._leaves, self.config.outer_clip))
+        if not math.isfinite(norm):
+            raise DivergedError(
+                f'The gradient is {norm} at step {self.step + 1}, expected finite numbers; the '
+                'last good checkpoint is kept. Lower learning_rate or step_size and resume.'
+            )
+        with _interrupts_deferred():  # a state saved in between would be half a step
+            self._optimiser.step()
+            self.step += 1
         return StepReport(self.step, post, pre)

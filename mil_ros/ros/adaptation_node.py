@@ -20,7 +20,7 @@ from mil_ros.core.robot import load_robot
 from mil_ros.data.episode import load_demo
 from mil_ros.inference.bundle import check_robot, load_bundle, save_adapted
 from mil_ros.inference.onnx_policy import OnnxPolicy
-from mil_ros.ros.node import add_trigger, in_thread, LATCHED, run_node, status
+from mil_ros.ros.node import add_trigger, add_waiting_trigger, in_thread, LATCHED, run_node, status
 
 
 class AdaptationNode(Node):
@@ -44,7 +44,7 @@ class AdaptationNode(Node):
         self._policy = self.create_publisher(String, '~/policy', LATCHED)
         self._report = self.create_publisher(DiagnosticStatus, '~/report', LATCHED)
         self.create_subscription(String, '/recorder/episode', self._on_episode, LATCHED)
-        add_trigger(self, '~/adapt', self._adapt)
+        add_waiting_trigger(self, '~/adapt', self._adapt)
         add_trigger(self, '~/rollback', self._rollback)
 
     def _on_episode(self, message: String) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import array
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 import math
 import sys
 import time
@@ -11,9 +12,8 @@ import time
 from control_msgs.msg import JointJog
 from diagnostic_msgs.msg import DiagnosticStatus
 import numpy as np
-from rclpy.callback_groups import ReentrantCallbackGroup
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
-from rclpy.timer import Timer
+from rclpy.task import Future
 from sensor_msgs.msg import Image, JointState
 from std_msgs.msg import String
 
@@ -51,7 +51,7 @@ class ControlNode(LifecycleNode):
         self._policy_error = ''
         self._image: Image | None = None
         self._joints: JointState | None = None
-        self._timer: Timer | None = None
+        self._is_running = False
         self._started_s = -math.inf
         self._ticks = 0
         self._ended_runs = 0
@@ -74,14 +74,33 @@ class ControlNode(LifecycleNode):
         self._jog = self.create_publisher(JointJog, '~/joint_jog', COMMAND)
         self._preview = self.create_publisher(JointJog, '~/preview', COMMAND)
         self._state = self.create_publisher(DiagnosticStatus, '~/state', LATCHED)
-        self.create_subscription(String, '/adaptation/policy', self._on_policy, LATCHED)
-        self.create_subscription(Image, topics.image, self._on_image, NEWEST)
-        self.create_subscription(JointState, topics.joint_states, self._on_joints, NEWEST)
-        add_trigger(self, '~/start', self._start)
-        add_trigger(self, '~/stop', self._stop)
+        self._inputs = (
+            self.create_subscription(String, '/adaptation/policy', self._on_policy, LATCHED),
+            self.create_subscription(Image, topics.image, self._on_image, NEWEST),
+            self.create_subscription(JointState, topics.joint_states, self._on_joints, NEWEST),
+        )
+        self._calls = (
+            add_trigger(self, '~/start', self._start),
+            add_trigger(self, '~/stop', self._stop),
+        )
+        self._timer = self.create_timer(1.0 / self.robot.policy.rate_hz, self._tick)
+        self._timer.cancel()  # until ~/start
         self.create_timer(_STATE_PERIOD_S, self._publish_state)
         self._outcome = 'idle'
         return super().on_configure(state)
+
+    def on_cleanup(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Let go of everything that configuring made."""
+        for timer in list(self.timers):
+            self.destroy_timer(timer)
+        for subscription in self._inputs:
+            self.destroy_subscription(subscription)
+        for service in self._calls:
+            self.destroy_service(service)
+        for publisher in (self._jog, self._preview, self._state):
+            self.destroy_publisher(publisher)
+        self._policy, self._image, self._joints = None, None, None
+        return super().on_cleanup(state)
 
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Arm; nothing moves before ``~/start``."""
@@ -91,7 +110,7 @@ class ControlNode(LifecycleNode):
     def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Disarm, ending a run."""
         self._is_active = False
-        if self._timer is not None:
+        if self._is_running:
             self._end('deactivated')
         return super().on_deactivate(state)
 
@@ -103,7 +122,7 @@ class ControlNode(LifecycleNode):
                 'Run refused: the control node is not active; activate it first '
                 '(ros2 lifecycle set /control activate).'
             )
-        if self._timer is not None:
+        if self._is_running:
             raise OrderError('Run refused: one is already going; call /control/stop first.')
         if self._policy is None:
             raise OrderError(
@@ -122,16 +141,14 @@ class ControlNode(LifecycleNode):
             )
         self._started_s, self._ticks, self._tick_ms = time.monotonic(), 0, []
         self._outcome = 'running'
-        period_s = 1.0 / self.robot.policy.rate_hz
-        self._timer = self.create_timer(
-            period_s, self._tick, callback_group=ReentrantCallbackGroup()
-        )
+        self._is_running = True
+        self._timer.reset()
         self._publish_state()
         how = 'dry run, nothing moves' if self._is_dry_run else 'the arm moves'
         return f'Running {self._policy.bundle.name} ({how}).'
 
     def _stop(self) -> str:
-        if self._timer is None:
+        if not self._is_running:
             raise OrderError('No run to stop; call /control/start first.')
         self._end('stopped')
         return f'Stopped after {self._ticks} ticks.'
@@ -181,28 +198,35 @@ class ControlNode(LifecycleNode):
 
     # The loop
 
-    async def _tick(self) -> None:
+    def _tick(self) -> None:
         if time.monotonic() - self._started_s > self.robot.policy.max_run_s:
             self._end('time is up')
-            return
-        if self._is_thinking:
+        elif self._is_thinking:
             self._end('the policy takes longer than its period')
-            return
+        else:
+            self._think()
+
+    def _think(self) -> None:
+        """Start the policy on the newest observation, off the executor's thread."""
         began_s = time.perf_counter()
-        policy = self._policy
-        self._is_thinking = True
+        assert self._policy is not None  # checked by ~/start; replaced, never removed, in a run
         try:
             observation = self._observe()
-            assert policy is not None  # checked by ~/start, replaced but never removed in a run
-            velocities = await in_thread(self, self._pool, policy.act, observation)
         except MilError as err:
             self._end(str(err))
             return
-        finally:
-            self._is_thinking = False
-        if self._timer is None:  # stopped meanwhile
+        self._is_thinking = True
+        thought = in_thread(self, self._pool, self._policy.act, observation)
+        thought.add_done_callback(partial(self._on_thought, self._ended_runs, began_s))
+
+    def _on_thought(self, run: int, began_s: float, thought: Future) -> None:
+        self._is_thinking = False
+        if not self._is_running or run != self._ended_runs:
+            return  # the run that asked is over
+        if thought.exception() is not None:
+            self._end(f'the policy failed: {thought.exception()}')
             return
-        self._command(velocities)
+        self._command(thought.result())
         self._ticks += 1
         self._tick_ms.append(1e3 * (time.perf_counter() - began_s))
 
@@ -218,9 +242,8 @@ class ControlNode(LifecycleNode):
 
     def _end(self, outcome: str) -> None:
         """End the run; the guard brings the arm to rest from the zero that is sent here."""
-        if self._timer is not None:
-            self.destroy_timer(self._timer)
-            self._timer = None
+        self._timer.cancel()
+        self._is_running = False
         self._command(np.zeros(len(self.robot.joints)))
         self._outcome = outcome
         self._ended_runs += 1
@@ -228,7 +251,6 @@ class ControlNode(LifecycleNode):
         self._publish_state()
 
     def _publish_state(self) -> None:
-        running = self._timer is not None
         text = self._outcome
         level = DiagnosticStatus.OK
         if self._tick_ms:
@@ -240,14 +262,16 @@ class ControlNode(LifecycleNode):
                 'control',
                 level,
                 text,
-                running=running,
+                running=self._is_running,
                 active=self._is_active,
                 dry_run=self._is_dry_run,
                 ticks=self._ticks,
                 ended_runs=self._ended_runs,
                 tick_ms_p50=f'{p50:.3f}',
                 tick_ms_p99=f'{p99:.3f}',
-                tick_ms=','.join(f'{ms:.2f}' for ms in self._tick_ms) if not running else '',
+                tick_ms=','.join(f'{ms:.2f}' for ms in self._tick_ms)
+                if not self._is_running
+                else '',
                 policy=self._policy.bundle.name if self._policy else '',
             )
         )
@@ -255,7 +279,7 @@ class ControlNode(LifecycleNode):
 
 def main() -> int:
     """Run the node."""
-    return run_node(ControlNode)
+    return run_node(ControlNode, is_streaming=True)
 
 
 if __name__ == '__main__':

@@ -18,7 +18,7 @@ from moveit_msgs.srv import ServoCommandType
 import numpy as np
 from rclpy.clock import Clock
 from rclpy.clock_type import ClockType
-from rclpy.executors import SingleThreadedExecutor
+from rclpy.executors import Executor
 from rclpy.node import Node
 from sensor_msgs.msg import JointState
 from std_msgs.msg import Bool
@@ -128,7 +128,7 @@ class GuardNode(Node):
         if self._shown is not None:
             self._show(self._shown[0])
 
-    def finish(self, executor: SingleThreadedExecutor) -> None:
+    def finish(self, executor: Executor) -> None:
         """Bring the arm to rest before the process ends."""
         self._is_finishing = True
         self.guard.stop('The guard is shutting down.', time.monotonic())
@@ -141,7 +141,7 @@ class GuardNode(Node):
 
 def main() -> int:
     """Run the node."""
-    return run_node(GuardNode)
+    return run_node(GuardNode, is_streaming=True)
 
 
 if __name__ == '__main__':

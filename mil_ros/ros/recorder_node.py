@@ -7,7 +7,7 @@ once and a slow disk stalls no subscription.
 from __future__ import annotations
 
 from collections import Counter
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, TimeoutError
 from datetime import datetime
 from functools import partial
 import json
@@ -19,7 +19,7 @@ import time
 
 from control_msgs.msg import JointJog
 from diagnostic_msgs.msg import DiagnosticStatus
-from rclpy.executors import SingleThreadedExecutor
+from rclpy.executors import Executor
 from rclpy.node import Node
 from rclpy.qos import QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import Image, JointState
@@ -29,11 +29,12 @@ from mil_ros import __version__
 from mil_ros.core.errors import MilError, OrderError
 from mil_ros.core.robot import load_robot
 from mil_ros.data.episode import EpisodeWriter, TELEOP_TOPIC
-from mil_ros.ros.node import add_trigger, in_thread, LATCHED, now_ns, run_node, status
+from mil_ros.ros.node import add_trigger, LATCHED, now_ns, run_node, status
 
 _QUEUE_SIZE = 2000  # messages; about 20 s of everything
 _STATUS_PERIOD_S = 0.5
 _STALLED_S = 1.0
+_CLOSE_S = 3.0  # the queue is short and the footer small; nothing is recorded meanwhile
 
 
 class RecorderNode(Node):
@@ -106,15 +107,8 @@ class RecorderNode(Node):
         self._publish_status()
         return f'RECORDING {self._writer.path}'
 
-    async def _stop(self) -> str:
-        writer = self._end('stop')
-        try:
-            await in_thread(self, self._pool, self._close, writer)
-        except OSError as err:
-            raise MilError(
-                f'Episode {writer.path} could not be finished ({err.strerror}), expected a '
-                'writable disk; free space and record again.'
-            ) from err
+    def _stop(self) -> str:
+        writer = self._finish_episode('stop')
         self._episode.publish(String(data=str(writer.path)))
         counts = ', '.join(f'{n} {t}' for t, n in writer.counts.items() if n)
         lost = f'; LOST {json.dumps(dict(self._dropped))}' if self._dropped else ''
@@ -122,12 +116,29 @@ class RecorderNode(Node):
             raise MilError(f'Episode {writer.path} is incomplete: {self._write_error}{lost}')
         return f'Saved {writer.path}: {counts}{lost}'
 
-    async def _discard(self) -> str:
-        writer = self._end('discard')
-        await in_thread(self, self._pool, self._close, writer)
+    def _discard(self) -> str:
+        writer = self._finish_episode('discard')
         trash = writer.path.with_name(f'{writer.path.name}.discarded')
         writer.path.rename(trash)
         return f'Discarded; the recording lies in {trash} until you delete it.'
+
+    def _finish_episode(self, verb: str) -> EpisodeWriter:
+        """End the episode and wait, not for long, until it is whole on disk."""
+        writer = self._end(verb)
+        closing = self._pool.submit(writer.close)
+        try:
+            closing.result(_CLOSE_S)
+        except TimeoutError:
+            raise MilError(
+                f'Episode {writer.path} is not on disk after {_CLOSE_S:g} s, expected it there; '
+                'the disk is slow. Do not use it before its metadata.yaml is there.'
+            ) from None
+        except OSError as err:
+            raise MilError(
+                f'Episode {writer.path} could not be finished ({err.strerror}), expected a '
+                'writable disk; free space and record again.'
+            ) from err
+        return writer
 
     def _end(self, verb: str) -> EpisodeWriter:
         if self._writer is None:
@@ -161,10 +172,6 @@ class RecorderNode(Node):
             except Exception as err:  # the disk is full, say; shown in status and at stop
                 self._write_error = f'writing failed ({err}); free disk space and record again.'
 
-    @staticmethod
-    def _close(writer: EpisodeWriter) -> None:
-        writer.close()
-
     def _publish_status(self) -> None:
         now_s = time.monotonic()
         ages = {topic: now_s - last_s for topic, last_s in self._last_s.items()}
@@ -180,17 +187,17 @@ class RecorderNode(Node):
             status('recorder', level, self._write_error or text, dropped=dropped, **states)
         )
 
-    def finish(self, _: SingleThreadedExecutor) -> None:
+    def finish(self, _: Executor) -> None:
         """Close the running episode so that nothing recorded is lost."""
         if self._writer is not None:
             writer = self._end('stop')
-            self._pool.submit(self._close, writer).result()
+            self._pool.submit(writer.close).result()
             self.get_logger().warning(f'Ended in mid-episode; saved {writer.path}.')
 
 
 def main() -> int:
     """Run the node."""
-    return run_node(RecorderNode)
+    return run_node(RecorderNode, is_streaming=True)
 
 
 if __name__ == '__main__':

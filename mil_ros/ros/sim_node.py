@@ -19,7 +19,7 @@ from std_srvs.srv import SetBool
 from mil_ros.core.errors import OrderError
 from mil_ros.core.robot import load_robot
 from mil_ros.core.types import Vector
-from mil_ros.ros.node import add_trigger, COMMAND, LATCHED, now_ns, run_node
+from mil_ros.ros.node import add_trigger, add_waiting_trigger, COMMAND, LATCHED, now_ns, run_node
 from mil_ros.sim import expert, reach, rollout
 from mil_ros.sim.servo import ServoEmulator
 from mil_ros.sim.simulation import Simulation, TIMESTEP_S
@@ -52,7 +52,7 @@ class SimNode(Node):
         self.create_service(ServoCommandType, topics.switch_command_type, self._on_switch)
         self.create_service(SetBool, '/servo_node/pause_servo', self._on_pause)
         add_trigger(self, '~/reset', self._reset)
-        add_trigger(self, '~/demonstrate', self._demonstrate)
+        add_waiting_trigger(self, '~/demonstrate', self._demonstrate)
         add_trigger(self, '~/judge', self._judge)
         self._reset()
         self._ticks = 0

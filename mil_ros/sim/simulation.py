@@ -7,6 +7,7 @@ from importlib.resources import as_file, files
 import numpy as np
 from numpy.typing import NDArray
 
+from mil_ros.core.errors import ConfigError
 from mil_ros.core.robot import RobotDescription
 from mil_ros.core.types import Image, Vector
 from mil_ros.sim import reach
@@ -16,6 +17,7 @@ select_backend()
 import mujoco  # noqa: E402  (the backend must be chosen first)
 
 TIMESTEP_S = 0.002
+JOINT_NAMES = tuple(f'panda_joint{i}' for i in range(1, 8))
 _TABLE_RGBA = (0.62, 0.57, 0.50, 1.0)
 _CAMERA_POS = (1.08, 0.0, 0.92)
 _CAMERA_TARGET = (0.45, 0.0, 0.06)
@@ -90,8 +92,17 @@ class Simulation:
     """One arm, one table, one camera; time advances only by `step`."""
 
     def __init__(self, robot: RobotDescription) -> None:
-        """Build the scene for an arm whose joints are named as the simulated ones."""
+        """Build the scene.
+
+        Raises:
+            ConfigError: If the robot file's joints are not those of the simulated arm.
+        """
         self.robot = robot
+        if set(robot.joint_names) != set(JOINT_NAMES):
+            raise ConfigError(
+                f'Robot {robot.name!r} has joints {list(robot.joint_names)}, the simulated arm '
+                f'has {list(JOINT_NAMES)}; use robot:=sim_panda.'
+            )
         self.model = _build_model(robot.camera.width, robot.camera.height)
         self.data = mujoco.MjData(self.model)
         self._renderer: mujoco.Renderer | None = None

@@ -16,7 +16,7 @@ import psutil
 
 from mil_ros.core.errors import ConfigError
 from mil_ros.tools import demo
-from mil_ros.tools.output import console, print_json
+from mil_ros.tools.output import console, parse_seed, print_json
 
 _IDLE_S = 10.0
 _SETTLE_S = 3.0
@@ -41,7 +41,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options of ``mil bench``."""
     parser.add_argument('bench', choices=sorted(BENCHES), help='what to measure')
     parser.add_argument('--episodes', type=int, default=10, help='for graph: episodes to run')
-    parser.add_argument('--seed', type=int, default=0)
+    parser.add_argument('--seed', type=parse_seed, default=0)
     parser.add_argument('--bundle', type=Path, help='bundle to use (default: models/reach)')
     parser.add_argument('--out', type=Path, default=Path('demo'), help='folder for everything')
     parser.add_argument('--json', type=Path, help='write the rows to this file')

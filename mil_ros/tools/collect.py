@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from mil_ros.core.errors import ConfigError
 from mil_ros.core.robot import load_robot, RobotDescription
 from mil_ros.data import dataset
-from mil_ros.tools.output import print_json, track
+from mil_ros.tools.output import parse_seed, print_json, track
 
 if TYPE_CHECKING:
     from mil_ros.sim.simulation import Simulation
@@ -27,7 +27,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--tasks', type=int, default=1000, help='number of tasks')
     parser.add_argument('--demos', type=int, default=8, help='demonstrations per task')
     parser.add_argument('--split', default='train', choices=['train', 'test'])
-    parser.add_argument('--seed', type=int, default=0)
+    parser.add_argument('--seed', type=parse_seed, default=0)
     parser.add_argument('--robot', default='sim_panda', help='robot file')
     parser.add_argument('--workers', type=int, default=2, help='processes')
     parser.add_argument('--out', type=Path, help='folder (default data/TASK-SPLIT)')

@@ -23,7 +23,7 @@ from mil_ros.inference.bundle import check_robot, load_bundle
 from mil_ros.sim import reach
 from mil_ros.tools.graph import Graph, isolate
 from mil_ros.tools.loop import Episode, Loop
-from mil_ros.tools.output import console, print_json
+from mil_ros.tools.output import console, parse_seed, print_json
 
 REQUIRED_SHARE = 0.8  # of the episodes must succeed
 
@@ -41,7 +41,7 @@ class Session:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options of ``mil demo``."""
     parser.add_argument('--episodes', type=int, default=10, help='number of unseen tasks')
-    parser.add_argument('--seed', type=int, default=0, help='of tasks and layouts')
+    parser.add_argument('--seed', type=parse_seed, default=0, help='of tasks and layouts')
     parser.add_argument('--bundle', type=Path, help='bundle to adapt (default: models/reach)')
     parser.add_argument('--robot', default='sim_panda', help='robot file')
     parser.add_argument('--out', type=Path, default=Path('demo'), help='folder for everything')

@@ -14,7 +14,7 @@ import numpy as np
 from mil_ros.core.errors import ConfigError
 from mil_ros.core.robot import load_robot, RobotDescription
 from mil_ros.inference.bundle import check_robot, load_bundle, write_manifest
-from mil_ros.tools.output import print_json, track
+from mil_ros.tools.output import parse_seed, print_json, track
 from mil_ros.tools.statistics import wilson_interval
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options of ``mil evaluate``."""
     parser.add_argument('bundle', type=Path, help='bundle to evaluate')
     parser.add_argument('--trials', type=int, default=200, help='one held-out task each')
-    parser.add_argument('--seed', type=int, default=0)
+    parser.add_argument('--seed', type=parse_seed, default=0)
     parser.add_argument('--split', default='test', choices=['train', 'test'])
     parser.add_argument('--workers', type=int, default=2, help='processes')
     parser.add_argument(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 import subprocess
+from tempfile import TemporaryDirectory
 
 import numpy as np
 
@@ -12,7 +13,7 @@ from mil_ros.core.errors import BundleError
 from mil_ros.core.resources import share_dir
 from mil_ros.core.robot import load_robot
 from mil_ros.core.types import Demo, Observation
-from mil_ros.inference.bundle import load_bundle, write_bundle
+from mil_ros.inference.bundle import load_bundle, MANIFEST, write_bundle
 from mil_ros.inference.onnx_policy import OnnxPolicy
 from mil_ros.tools.output import print_json
 
@@ -37,19 +38,36 @@ def run(args: argparse.Namespace) -> int:
     torch.set_num_threads(1)
     checkpoint = load_checkpoint(args.checkpoint)
     robot = load_robot(args.robot or checkpoint.data['robot'])
-    manifest, weights = export_graphs(checkpoint, robot, args.out.name, args.out, _commit())
-    write_bundle(args.out, manifest, weights)
-    error = measure_parity(args.checkpoint, args.out)
-    if not error <= PARITY_RAD_S:
-        (args.out / 'manifest.json').unlink()
-        raise BundleError(
-            f'Torch and ONNX Runtime differ by {error:.2g} rad/s, expected at most '
-            f'{PARITY_RAD_S:g}; no bundle was made.'
-        )
+    _check_target(args.out)
+    args.out.parent.mkdir(parents=True, exist_ok=True)
+    with TemporaryDirectory(dir=args.out.parent, prefix='.export-') as folder:
+        draft = Path(folder) / args.out.name
+        draft.mkdir()
+        manifest, weights = export_graphs(checkpoint, robot, args.out.name, draft, _commit())
+        write_bundle(draft, manifest, weights)
+        error = measure_parity(args.checkpoint, draft)
+        if not error <= PARITY_RAD_S:
+            raise BundleError(
+                f'Torch and ONNX Runtime differ by {error:.2g} rad/s, expected at most '
+                f'{PARITY_RAD_S:g}; no bundle was made and {args.out} is as it was.'
+            )
+        if args.out.exists():
+            args.out.rename(Path(folder) / 'previous')
+        draft.rename(args.out)
     size = sum(p.stat().st_size for p in args.out.iterdir())
     summary = {'bundle': str(args.out), 'parity_rad_s': error, 'bytes': size}
     print_json(summary, args.json)
     return 0
+
+
+def _check_target(path: Path) -> None:
+    """Refuse to replace anything but a bundle."""
+    is_free = not path.exists() or (path.is_dir() and not any(path.iterdir()))
+    if not is_free and not (path / MANIFEST).is_file():
+        raise BundleError(
+            f'{path} exists and is no bundle; expected a new or empty folder or a bundle to '
+            'replace, choose another --out.'
+        )
 
 
 def measure_parity(checkpoint_file: Path, bundle_path: Path) -> float:

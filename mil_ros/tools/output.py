@@ -1,7 +1,8 @@
-"""Progress bars and machine-readable results of the ``mil`` verbs."""
+"""What the ``mil`` verbs share: progress bars, results for machines, common options."""
 
 from __future__ import annotations
 
+import argparse
 from collections.abc import Iterable, Iterator
 import json
 from pathlib import Path
@@ -50,3 +51,14 @@ def print_json(document: dict[str, Any], file: Path | None) -> None:
     if file is not None:
         file.parent.mkdir(parents=True, exist_ok=True)
         write_atomically(file, (text + '\n').encode())
+
+
+def parse_seed(text: str) -> int:
+    """Read a seed from the command line.
+
+    Raises:
+        argparse.ArgumentTypeError: If it is not a whole number of 0 or more.
+    """
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f'got {text!r}, expected a whole number of 0 or more')
+    return int(text)

@@ -8,7 +8,7 @@ from pathlib import Path
 import time
 
 from mil_ros.data.dataset import Dataset
-from mil_ros.tools.output import make_progress, print_json
+from mil_ros.tools.output import make_progress, parse_seed, print_json
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -16,7 +16,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--data', type=Path, required=True, help='dataset folder')
     parser.add_argument('--out', type=Path, required=True, help='folder for the checkpoint')
     parser.add_argument('--steps', type=int, default=6000, help='meta-training steps')
-    parser.add_argument('--seed', type=int, default=0)
+    parser.add_argument('--seed', type=parse_seed, default=0)
     parser.add_argument('--threads', type=int, default=1, help='torch threads')
     parser.add_argument('--json', type=Path, help='write the summary to this file')
 

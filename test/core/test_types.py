@@ -1,0 +1,50 @@
+"""A demonstration is whole or is not made."""
+
+from __future__ import annotations
+
+from helpers import make_demo
+import numpy as np
+import pytest
+
+from mil_ros.core.errors import DemoError
+from mil_ros.core.types import Demo
+
+
+def test_streams_of_different_lengths_are_refused(rng: np.random.Generator) -> None:
+    demo = make_demo(rng, steps=6)
+    message = r'Demo has 6 frames, 5 joint states and 6 actions; align the streams to one length'
+    with pytest.raises(DemoError, match=message):
+        Demo(demo.images, demo.joint_positions[:-1], demo.joint_velocities)
+
+
+@pytest.mark.parametrize('name', ['joint_positions', 'joint_velocities'])
+@pytest.mark.parametrize('value', [np.nan, np.inf, -np.inf])
+def test_non_finite_numbers_are_refused(rng: np.random.Generator, name: str, value: float) -> None:
+    demo = make_demo(rng)
+    arrays = {key: getattr(demo, key).copy() for key in demo.__slots__}
+    arrays[name][2, 3] = value
+    with pytest.raises(DemoError, match=rf'Demo has non-finite {name}; expected finite numbers'):
+        Demo(**arrays)
+
+
+def test_length_is_that_of_its_streams(rng: np.random.Generator) -> None:
+    assert len(make_demo(rng, steps=6)) == 6
+
+
+@pytest.mark.parametrize(
+    ('length', 'steps', 'expected'),
+    [
+        (9, 5, [0, 2, 4, 6, 8]),
+        (10, 4, [0, 3, 6, 9]),
+        (5, 5, [0, 1, 2, 3, 4]),
+        (2, 5, [0, 0, 0, 1, 1]),
+        (6, 1, [0]),
+    ],
+)
+def test_subsample_spreads_moments_from_first_to_last(
+    rng: np.random.Generator, length: int, steps: int, expected: list[int]
+) -> None:
+    demo = make_demo(rng, steps=length)
+    picked = demo.subsample(steps)
+    for name in demo.__slots__:
+        np.testing.assert_array_equal(getattr(picked, name), getattr(demo, name)[expected])

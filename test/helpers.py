@@ -1,0 +1,20 @@
+"""Inputs for tests, never all zero and never all alike."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from mil_ros.core.types import Demo
+
+# Where the objects of a simulated task stand: one ahead of the arm, one to each side of it
+LAYOUT = np.array([[0.45, 0.0], [0.6, 0.2], [0.6, -0.2]])
+
+
+def make_demo(
+    rng: np.random.Generator, steps: int = 9, height: int = 12, width: int = 16, joints: int = 7
+) -> Demo:
+    return Demo(
+        rng.integers(0, 256, (steps, height, width, 3), dtype=np.uint8),
+        rng.normal(0.0, 0.7, (steps, joints)).astype(np.float32),
+        rng.normal(0.0, 0.7, (steps, joints)).astype(np.float32),
+    )

@@ -1,0 +1,36 @@
+"""The configuration survives JSON and refuses what makes no sense."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from mil_ros.core.errors import ConfigError
+from mil_ros.learning.config import MilConfig
+
+
+def test_configuration_comes_back_from_json() -> None:
+    config = MilConfig(filters=(3, 4), strides=(2, 1), kernels=(5, 3), hidden=(9,), seed=8)
+    assert config != MilConfig()
+    assert MilConfig.from_json(config.to_json()) == config
+
+
+def test_unknown_key_is_refused() -> None:
+    text = json.dumps({**json.loads(MilConfig().to_json()), 'dropout': 0.5})
+    message = r"Configuration has unknown keys \['dropout'\]; expected some of \['context', "
+    with pytest.raises(ConfigError, match=message):
+        MilConfig.from_json(text)
+
+
+def test_layers_of_different_numbers_are_refused() -> None:
+    message = r'Got 2 filters, 3 strides and 3 kernels; expected one of each per convolution\.'
+    with pytest.raises(ConfigError, match=message):
+        MilConfig(filters=(8, 8))
+
+
+@pytest.mark.parametrize('name', ['steps', 'meta_batch', 'frames', 'demo_frames', 'learning_rate'])
+@pytest.mark.parametrize('value', [0, -1])
+def test_number_that_must_be_positive_is_checked(name: str, value: int) -> None:
+    with pytest.raises(ConfigError, match=rf'{name} is {value}; expected above 0\.'):
+        MilConfig(**{name: value})

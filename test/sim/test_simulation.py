@@ -1,0 +1,169 @@
+"""The arm is where its joints put it, and a touch is a touch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from helpers import LAYOUT
+import numpy as np
+import pytest
+
+from mil_ros.core.errors import MilError
+from mil_ros.core.robot import RobotDescription
+from mil_ros.sim import reach
+from mil_ros.sim.simulation import Simulation
+
+# Craig's (modified) Denavit-Hartenberg parameters of the Panda, from its maker
+DH_A = (0.0, 0.0, 0.0, 0.0825, -0.0825, 0.0, 0.088)
+DH_D = (0.333, 0.0, 0.316, 0.0, 0.384, 0.0, 0.0)
+DH_ALPHA = (0.0, -np.pi / 2, np.pi / 2, np.pi / 2, -np.pi / 2, np.pi / 2, np.pi / 2)
+TIP_M = 0.26
+POSES = {
+    'zero': np.zeros(7),
+    'home': np.array([0.0, -0.28, 0.0, -2.32, 0.0, 2.04, 0.0]),
+    'all different': np.array([0.7, -0.5, 0.3, -1.9, -0.8, 1.6, 1.2]),
+    'other side': np.array([-1.4, 0.9, -0.6, -0.7, 1.5, 2.9, -2.1]),
+}
+
+
+def link7_by_dh(joint_positions: np.ndarray) -> np.ndarray:
+    """Return the pose of link 7 in the base frame, (4, 4)."""
+    pose = np.eye(4)
+    for a, d, alpha, theta in zip(DH_A, DH_D, DH_ALPHA, joint_positions):
+        ca, sa, ct, st = np.cos(alpha), np.sin(alpha), np.cos(theta), np.sin(theta)
+        pose = pose @ np.array(
+            [
+                [ct, -st, 0.0, a],
+                [st * ca, ct * ca, -sa, -d * sa],
+                [st * sa, ct * sa, ca, d * ca],
+                [0.0, 0.0, 0.0, 1.0],
+            ]
+        )
+    return pose
+
+
+def put(simulation: Simulation, joint_positions: np.ndarray) -> None:
+    simulation.reset(reach.sample_task('train', 0, 0), LAYOUT, joint_positions)
+
+
+@pytest.mark.parametrize('pose', POSES)
+def test_tip_is_where_the_kinematics_of_the_maker_put_it(
+    simulation: Simulation, pose: str
+) -> None:
+    put(simulation, POSES[pose])
+    expected = link7_by_dh(POSES[pose])
+    tip = expected[:3, 3] + TIP_M * expected[:3, 2]
+    np.testing.assert_allclose(simulation.tip, tip, atol=1e-9)
+    np.testing.assert_allclose(simulation.tip_rotation, expected[:3, :3], atol=1e-9)
+
+
+def test_jacobian_agrees_with_finite_differences(simulation: Simulation) -> None:
+    pose, epsilon = POSES['all different'], 1e-6
+    put(simulation, pose)
+    jacobian, rotation = simulation.tip_jacobian(), simulation.tip_rotation
+    assert jacobian.shape == (6, 7)
+    for joint in range(7):
+        put(simulation, pose + epsilon * np.eye(7)[joint])
+        tip, turned = simulation.tip, simulation.tip_rotation
+        put(simulation, pose - epsilon * np.eye(7)[joint])
+        linear = (tip - simulation.tip) / (2 * epsilon)
+        np.testing.assert_allclose(jacobian[:3, joint], linear, atol=1e-6)
+        spin = (turned - simulation.tip_rotation) / (2 * epsilon) @ rotation.T
+        angular = [spin[2, 1], spin[0, 2], spin[1, 0]]
+        np.testing.assert_allclose(jacobian[3:, joint], angular, atol=1e-6)
+
+
+def test_home_holds_the_tip_upright_above_the_table(simulation: Simulation) -> None:
+    assert 0.2 < simulation.tip[2] < 0.4
+    np.testing.assert_allclose(simulation.tip_rotation[:, 2], [0.0, 0.0, -1.0], atol=0.05)
+
+
+def test_reset_puts_the_arm_at_rest_where_it_was_told(simulation: Simulation) -> None:
+    simulation.step(np.full(7, 0.3), 0.5)
+    assert np.abs(simulation.joint_velocities).min() > 0.05
+    put(simulation, POSES['all different'])
+    np.testing.assert_array_equal(simulation.joint_positions, POSES['all different'])
+    np.testing.assert_array_equal(simulation.joint_velocities, np.zeros(7))
+    np.testing.assert_array_equal(simulation.layout, LAYOUT)
+
+
+def test_arm_at_rest_stays_where_it_is(simulation: Simulation) -> None:
+    simulation.step(np.zeros(7), 2.0)
+    np.testing.assert_allclose(simulation.joint_positions, simulation.robot.home, atol=1e-3)
+
+
+def test_arm_follows_joint_velocities(simulation: Simulation) -> None:
+    velocities = np.array([0.3, -0.2, 0.25, 0.15, -0.3, 0.2, 0.4])
+    simulation.step(velocities, 0.5)
+    np.testing.assert_allclose(simulation.joint_velocities, velocities, atol=0.02)
+    moved = simulation.joint_positions - simulation.robot.home
+    np.testing.assert_allclose(moved, 0.5 * velocities, atol=0.02)
+
+
+def test_same_commands_give_the_same_motion(simulation: Simulation) -> None:
+    ends = []
+    for _ in range(2):
+        put(simulation, simulation.robot.home)
+        for speed in (0.1, -0.4, 0.3):
+            simulation.step(np.full(7, speed), 0.1)
+        ends.append(simulation.joint_positions)
+    np.testing.assert_array_equal(*ends)
+
+
+def test_what_is_read_is_a_copy(simulation: Simulation) -> None:
+    for name in ('joint_positions', 'joint_velocities', 'tip', 'tip_rotation'):
+        before = getattr(simulation, name)
+        getattr(simulation, name)[...] = 99.0
+        np.testing.assert_array_equal(getattr(simulation, name), before)
+
+
+def place_object(simulation: Simulation, number: int, offset: np.ndarray) -> None:
+    """Put an object so that its top centre is `offset` from the tip, on a floating arm."""
+    base = simulation.tip + offset - (0.0, 0.0, reach.OBJECT_HEIGHT_M / 2)
+    mocap = simulation.model.body(f'object{number}').mocapid[0]
+    simulation.data.mocap_pos[mocap] = base
+    import mujoco
+
+    mujoco.mj_forward(simulation.model, simulation.data)
+
+
+@pytest.mark.parametrize('number', range(reach.OBJECTS))
+def test_touched_names_the_object_at_the_tip(simulation: Simulation, number: int) -> None:
+    place_object(simulation, number, np.array([0.01, 0.0, -0.014]))
+    assert simulation.touched() == number
+
+
+@pytest.mark.parametrize(('beyond_m', 'is_touched'), [(-5e-4, True), (5e-4, False)])
+@pytest.mark.parametrize('side', [(0.0, 0.0, -1.0), (1.0, 0.0, 0.0), (0.0, -1.0, 0.0)])
+def test_touch_ends_at_its_distance(
+    simulation: Simulation, side: tuple[float, ...], beyond_m: float, is_touched: bool
+) -> None:
+    radius_m = simulation.model.geom('tip').size[0]
+    direction = np.array(side)
+    gap_m = reach.TOUCH_DISTANCE_M + beyond_m
+    reach_m = radius_m + gap_m + (0.0 if side[2] else reach.OBJECT_RADIUS_M)
+    place_object(simulation, 0, reach_m * direction + (0.0, 0.0, 0.0 if side[2] else 0.03))
+    assert (simulation.touched() == 0) == is_touched
+
+
+def test_nothing_is_touched_at_home(simulation: Simulation) -> None:
+    assert simulation.touched() is None
+
+
+def test_camera_sees_the_colours_of_the_task(simulation: Simulation) -> None:
+    colours = np.array([[1.0, 0.0, 0.0], [0.0, 1.0, 0.0], [0.0, 0.0, 1.0]])
+    simulation.reset(reach.ReachTask('train', 0, colours), LAYOUT, simulation.robot.home)
+    image = simulation.render().astype(int)
+    assert image.shape == (24, 32, 3)
+    for channel in range(3):
+        others = np.delete(image, channel, axis=2).max(axis=2)
+        assert (image[:, :, channel] > others + 60).any(), f'channel {channel} is not seen'
+
+
+def test_arm_with_other_joints_is_refused_in_a_sentence(
+    load: Callable[[dict[str, Any]], RobotDescription], document: dict[str, Any]
+) -> None:
+    document['joints'][0]['name'] = 'shoulder_pan_joint'
+    with pytest.raises(MilError, match=r'shoulder_pan_joint'):
+        Simulation(load(document))

@@ -5,7 +5,7 @@ PYTHON3 := .venv/bin/python
 
 TASK ?= reach
 COLLECT_ARGS ?= --tasks 1200 --demos 8 --workers 2
-TRAIN_ARGS ?= --steps 6000
+TRAIN_ARGS ?= --steps 4500
 DEMO_ARGS ?=
 TEST_ARGS ?=
 

@@ -17,6 +17,7 @@ from mil_ros.learning.inner_step import Batch
 _STD_FLOOR_RAD = 1e-3
 _STD_FLOOR_RAD_S = 0.05  # so that joints which hardly move do not dominate the loss
 _STATS_TASKS = 200
+FINAL_SHARE = 6  # the last sixth of a demonstration is its end
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -51,18 +52,22 @@ class Normaliser:
         images: NDArray[np.uint8],
         joint_positions: NDArray[np.float32],
         joint_velocities: NDArray[np.float32],
+        final_pose: NDArray[np.float32],
     ) -> Batch:
-        """Return tensors for the network from (T, H, W, 3) uint8, (T, J) rad, (T, J) rad/s."""
+        """Return tensors from (T, H, W, 3) uint8, (T, J) rad, (T, J) rad/s and (J,) rad."""
         pixels = torch.from_numpy(np.ascontiguousarray(images)).permute(0, 3, 1, 2)
         return Batch(
             pixels.float().div(255.0).contiguous(),  # (T, 3, H, W)
             (torch.from_numpy(joint_positions) - self.state_mean) / self.state_std,
             torch.from_numpy(joint_velocities) / self.action_std,
+            (torch.from_numpy(final_pose) - self.state_mean) / self.state_std,
         )
 
     def demo_to_batch(self, demo: Demo) -> Batch:
         """Return the tensors of a whole demonstration."""
-        return self.to_batch(demo.images, demo.joint_positions, demo.joint_velocities)
+        positions = demo.joint_positions
+        final = final_pose(positions)
+        return self.to_batch(demo.images, positions, demo.joint_velocities, final)
 
 
 def sample_meta_batch(
@@ -88,5 +93,17 @@ def _draw(
 ) -> Batch:
     steps = np.sort(rng.choice(data.images.shape[1], config.frames, replace=False))
     return normaliser.to_batch(
-        data.images[k][steps], data.joint_positions[k][steps], data.joint_velocities[k][steps]
+        data.images[k][steps],
+        data.joint_positions[k][steps],
+        data.joint_velocities[k][steps],
+        final_pose(data.joint_positions[k]),
     )
+
+
+def final_pose(joint_positions: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return the pose that a demonstration ends in, (T, J) -> (J,) in rad.
+
+    The mean of the last sixth, which averages over what disturbs the motion.
+    """
+    last = max(1, len(joint_positions) // FINAL_SHARE)
+    return joint_positions[-last:].mean(axis=0)

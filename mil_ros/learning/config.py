@@ -24,12 +24,15 @@ class MilConfig:
         hidden: Widths of the fully connected layers.
         context: Size of the bias transformation of the first fully connected layer (section 4.1).
         image_context: Whether the image carries a learned context too (its bias transformation).
+        final_pose_weight: Weight of the auxiliary loss on the predicted final pose (section 4.3),
+            before and after the inner step; 0 trains without it.
         frames: Frames drawn from a demonstration for each side of a training step.
         demo_frames: Frames of a demonstration used for adaptation on the robot.
         meta_batch: Tasks per meta-training step.
         steps: Meta-training steps.
         learning_rate: Of the outer Adam, decayed to zero by a cosine.
         step_size: Initial inner step size, learned per parameter from there.
+        step_size_rate: Learning rate of the step sizes, as a multiple of `learning_rate`.
         gradient_clip: Bound on each element of the inner gradient.
         outer_clip: Bound on the norm of the outer gradient.
         seed: Of initialisation and sampling.
@@ -44,12 +47,14 @@ class MilConfig:
     hidden: tuple[int, ...] = (128, 128)
     context: int = 20
     image_context: bool = True
-    frames: int = 12
+    final_pose_weight: float = 1.0
+    frames: int = 3
     demo_frames: int = 24
-    meta_batch: int = 8
-    steps: int = 6000
-    learning_rate: float = 1e-3
-    step_size: float = 0.05
+    meta_batch: int = 24
+    steps: int = 4500
+    learning_rate: float = 3e-3
+    step_size: float = 0.1
+    step_size_rate: float = 1.0
     gradient_clip: float = 10.0
     outer_clip: float = 10.0
     seed: int = 0
@@ -68,6 +73,35 @@ class MilConfig:
     def to_json(self) -> str:
         """Return the configuration as JSON."""
         return json.dumps(dataclasses.asdict(self))
+
+    def with_options(self, options: list[str]) -> MilConfig:
+        """Return a copy with some fields set by words such as ``step_size=0.3``.
+
+        Raises:
+            ConfigError: If a word is no ``field=value`` or the value does not fit the field.
+        """
+        changes: dict[str, Any] = {}
+        for word in options:
+            name, equals, text = word.partition('=')
+            known = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
+            if not equals or name not in known:
+                raise ConfigError(
+                    f'Got option {word!r}; expected field=value with a field of {sorted(known)}.'
+                )
+            try:
+                value = json.loads(text)
+            except ValueError:
+                value = text
+            value = tuple(value) if isinstance(value, list) else value
+            if isinstance(known[name], float) and isinstance(value, int):
+                value = float(value)
+            if type(value) is not type(known[name]):
+                raise ConfigError(
+                    f'Got option {word!r}; expected a {type(known[name]).__name__} such as '
+                    f'{name}={known[name]}.'
+                )
+            changes[name] = value
+        return dataclasses.replace(self, **changes)
 
     @classmethod
     def from_json(cls, text: str) -> MilConfig:

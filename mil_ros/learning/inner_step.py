@@ -19,11 +19,13 @@ class Batch:
         images: RGB in [0, 1], (T, 3, H, W).
         state: Normalised joint positions, (T, J).
         actions: Normalised joint velocities, (T, J).
+        final: Normalised joint positions at the end of the demonstration, (J,).
     """
 
     images: Tensor
     state: Tensor
     actions: Tensor
+    final: Tensor
 
 
 def init_step_sizes(params: Params, config: MilConfig) -> Params:
@@ -33,14 +35,21 @@ def init_step_sizes(params: Params, config: MilConfig) -> Params:
 
 def pre_update_loss(params: Params, demo: Batch, config: MilConfig) -> Tensor:
     """Return the loss on the demonstration, through the first head; a scalar."""
-    predicted = forward(params, demo.images, demo.state, config, head='pre_head')
-    return (predicted - demo.actions).square().mean()
+    return _imitation_loss(params, demo, config, 'pre_')[0]
 
 
-def post_update_loss(params: Params, trial: Batch, config: MilConfig) -> Tensor:
-    """Return the imitation loss through the second head; a scalar."""
-    predicted = forward(params, trial.images, trial.state, config)
-    return (predicted - trial.actions).square().mean()
+def post_update_loss(params: Params, trial: Batch, config: MilConfig) -> tuple[Tensor, Tensor]:
+    """Return the imitation loss through the second heads, whole and of the actions alone."""
+    return _imitation_loss(params, trial, config, '')
+
+
+def _imitation_loss(
+    params: Params, batch: Batch, config: MilConfig, prefix: str
+) -> tuple[Tensor, Tensor]:
+    actions, final = forward(params, batch.images, batch.state, config, prefix)
+    action_loss = (actions - batch.actions).square().mean()
+    final_loss = (final - batch.final).square().mean()
+    return action_loss + config.final_pose_weight * final_loss, action_loss
 
 
 def inner_step(
@@ -66,7 +75,13 @@ def inner_step(
 
 def meta_loss(
     params: Params, step_sizes: Params, demo: Batch, trial: Batch, config: MilConfig
-) -> tuple[Tensor, Tensor]:
-    """Return the losses after (on the trial) and before (on the demo) one inner step."""
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Return the meta-objective of one task.
+
+    Returns:
+        The loss on the trial after one inner step, its part that is due to the actions, and the
+        loss on the demonstration before the step.
+    """
     adapted, before = inner_step(params, step_sizes, demo, config)
-    return post_update_loss(adapted, trial, config), before
+    after, actions = post_update_loss(adapted, trial, config)
+    return after, actions, before

@@ -1,8 +1,12 @@
 """The policy network as pure functions over a dict of parameters.
 
 Convolutions with layer normalisation, spatial soft-argmax, a bias transformation and fully
-connected layers with two heads, as in section 4 of the paper. The first ``_head`` belongs to the
-loss on the demonstration (pre-update), ``head`` to the action (post-update).
+connected layers with two heads, as in section 4 of the paper. The ``pre_`` heads belong to the
+loss on the demonstration (pre-update), the others to the action (post-update).
+
+The auxiliary head predicts the pose that the motion ends in, from every frame alone; the
+prediction is an input of the action layers. The paper predicts the final gripper position; joint
+positions need no kinematics and are measured on every arm.
 """
 
 from __future__ import annotations
@@ -16,6 +20,9 @@ from torch.nn import functional
 from mil_ros.learning.config import MilConfig
 
 Params = dict[str, Tensor]
+
+PRE_UPDATE = ('pre_head.', 'pre_final.')
+POST_UPDATE = ('head.', 'final.')
 
 _TEMPERATURE = 2.0  # initial sharpness of the soft-argmax
 
@@ -38,7 +45,11 @@ def init_params(config: MilConfig) -> Params:
         channels = filters
     params['temperature'] = torch.full((channels,), _TEMPERATURE)
     params['context'] = torch.zeros(config.context)
-    width = 2 * channels + config.context + config.joints
+    for head in ('pre_final', 'final'):
+        bound = 0.1 / math.sqrt(2 * channels)
+        params[f'{head}.weight'] = _uniform(generator, bound, (config.joints, 2 * channels))
+        params[f'{head}.bias'] = torch.zeros(config.joints)
+    width = 2 * channels + config.joints + config.context + config.joints
     for i, hidden in enumerate(config.hidden):
         bound = math.sqrt(6.0 / (width + hidden))
         params[f'fc{i}.weight'] = _uniform(generator, bound, (hidden, width))
@@ -55,10 +66,10 @@ def init_params(config: MilConfig) -> Params:
 def adapted_names(params: Params) -> list[str]:
     """Return which parameters the inner step changes.
 
-    All but the offsets of layer normalisation and the post-update head, which the inner loss does
+    All but the offsets of layer normalisation and the post-update heads, which the inner loss does
     not reach (the paper's two-head architecture).
     """
-    return [name for name in params if not name.startswith(('norm', 'head'))]
+    return [name for name in params if not name.startswith(('norm', *POST_UPDATE))]
 
 
 def features(params: Params, images: Tensor, config: MilConfig) -> Tensor:
@@ -86,28 +97,40 @@ def features(params: Params, images: Tensor, config: MilConfig) -> Tensor:
     return _spatial_soft_argmax(x * params['temperature'][:, None, None])
 
 
-def hidden_layers(params: Params, points: Tensor, state: Tensor, config: MilConfig) -> Tensor:
+def hidden_layers(params: Params, inputs: Tensor, config: MilConfig) -> Tensor:
     """Return the last hidden activations, (T, hidden).
 
     Args:
         params: Network parameters.
-        points: Feature points, (T, 2 * filters).
-        state: Normalised joint positions, (T, J).
+        inputs: Feature points, predicted final pose and state, (T, 2 * filters + 2 * J).
         config: Network shape.
     """
-    context = params['context'].expand(len(points), -1)
-    x = torch.cat([points, context, state], dim=1)
+    x = torch.cat([params['context'].expand(len(inputs), -1), inputs], dim=1)
     for i in range(len(config.hidden)):
-        x = torch.relu(functional.linear(x, params[f'fc{i}.weight'], params[f'fc{i}.bias']))
+        x = torch.relu(_linear(params, f'fc{i}', x))
     return x
 
 
 def forward(
-    params: Params, images: Tensor, state: Tensor, config: MilConfig, head: str = 'head'
-) -> Tensor:
-    """Return normalised actions, (T, J); `head` is ``head`` or ``pre_head``."""
-    x = hidden_layers(params, features(params, images, config), state, config)
-    return functional.linear(x, params[f'{head}.weight'], params[f'{head}.bias'])
+    params: Params, images: Tensor, state: Tensor, config: MilConfig, prefix: str = ''
+) -> tuple[Tensor, Tensor]:
+    """Return normalised actions and the predicted final pose, (T, J) each.
+
+    Args:
+        params: Network parameters.
+        images: RGB in [0, 1], (T, 3, H, W).
+        state: Normalised joint positions, (T, J).
+        config: Network shape.
+        prefix: ``pre_`` for the heads of the pre-update loss.
+    """
+    points = features(params, images, config)
+    final = _linear(params, f'{prefix}final', points)
+    x = hidden_layers(params, torch.cat([points, final, state], dim=1), config)
+    return _linear(params, f'{prefix}head', x), final
+
+
+def _linear(params: Params, name: str, x: Tensor) -> Tensor:
+    return functional.linear(x, params[f'{name}.weight'], params[f'{name}.bias'])
 
 
 def _uniform(generator: torch.Generator, bound: float, shape: tuple[int, ...]) -> Tensor:

@@ -16,22 +16,22 @@ import torch
 from torch import Tensor
 from torch.fx.experimental.proxy_tensor import make_fx
 
-from mil_ros.learning.batches import Normaliser
+from mil_ros.learning.batches import FINAL_SHARE, Normaliser
 from mil_ros.learning.config import MilConfig
 from mil_ros.learning.inner_step import Batch, inner_step, pre_update_loss
-from mil_ros.learning.network import forward, Params
+from mil_ros.learning.network import forward, Params, POST_UPDATE, PRE_UPDATE
 
 OPSET = 18
 
 
 def policy_names(params: Params) -> list[str]:
     """Return the parameters that acting needs, in the order of the graph's inputs."""
-    return [name for name in params if not name.startswith('pre_head')]
+    return [name for name in params if not name.startswith(PRE_UPDATE)]
 
 
 def adapt_names(params: Params) -> list[str]:
     """Return the parameters that adapting needs, in the order of the graph's inputs."""
-    return [name for name in params if not name.startswith('head')]
+    return [name for name in params if not name.startswith(POST_UPDATE)]
 
 
 def export_policy(params: Params, normaliser: Normaliser, config: MilConfig, path: Path) -> None:
@@ -40,7 +40,8 @@ def export_policy(params: Params, normaliser: Normaliser, config: MilConfig, pat
 
     def act(image: Tensor, joint_positions: Tensor, *weights: Tensor) -> Tensor:
         batch = _to_batch(image, joint_positions, joint_positions, normaliser)
-        action = forward(dict(zip(names, weights, strict=True)), batch.images, batch.state, config)
+        leaves = dict(zip(names, weights, strict=True))
+        action, _ = forward(leaves, batch.images, batch.state, config)
         return action * normaliser.action_std
 
     example = (
@@ -89,10 +90,12 @@ def export_adapt(
 def _to_batch(
     images: Tensor, joint_positions: Tensor, joint_velocities: Tensor, normaliser: Normaliser
 ) -> Batch:
+    state = (joint_positions - normaliser.state_mean) / normaliser.state_std
     return Batch(
         images.permute(0, 3, 1, 2).float() / 255.0,
-        (joint_positions - normaliser.state_mean) / normaliser.state_std,
+        state,
         joint_velocities / normaliser.action_std,
+        state[-max(1, len(state) // FINAL_SHARE) :].mean(dim=0),
     )
 
 

@@ -63,10 +63,18 @@ def _check_size(dataset: Dataset, config: MilConfig) -> None:
 
 @dataclass(frozen=True, slots=True)
 class StepReport:
-    """What one meta-training step measured; losses in units of the normalised actions."""
+    """What one meta-training step measured, averaged over its tasks.
+
+    Attributes:
+        step: Steps done.
+        post_loss: Meta-objective: loss on the trials after the inner step.
+        action_loss: The part of it that is due to the actions, normalised and squared.
+        pre_loss: Loss on the demonstrations before the inner step.
+    """
 
     step: int
     post_loss: float
+    action_loss: float
     pre_loss: float
 
 
@@ -91,7 +99,14 @@ class Trainer:
         self._names = [f'params/{n}' for n in self.params]
         self._names += [f'step_sizes/{n}' for n in self.step_sizes]
         self._leaves = [*self.params.values(), *self.step_sizes.values()]
-        self._optimiser = torch.optim.Adam(self._leaves, lr=config.learning_rate)
+        rates = (config.learning_rate, config.learning_rate * config.step_size_rate)
+        groups = (self.params, self.step_sizes)
+        self._optimiser = torch.optim.Adam(
+            [
+                {'params': list(group.values()), 'lr': rate, 'initial_lr': rate}
+                for group, rate in zip(groups, rates, strict=True)
+            ]
+        )
 
     def run(
         self, checkpoint: Path, report: Callable[[StepReport], None], save_every: int = 100
@@ -158,13 +173,16 @@ class Trainer:
         pairs = sample_meta_batch(self.dataset, self.normaliser, self.config, self.step)
         decay = 0.5 * (1.0 + math.cos(math.pi * self.step / self.config.steps))
         for group in self._optimiser.param_groups:
-            group['lr'] = self.config.learning_rate * decay
+            group['lr'] = group['initial_lr'] * decay
         self._optimiser.zero_grad()
-        post, pre = 0.0, 0.0
+        post, action, pre = 0.0, 0.0, 0.0
         for demo, trial in pairs:  # one graph at a time keeps memory flat
-            loss, before = meta_loss(self.params, self.step_sizes, demo, trial, self.config)
+            loss, actions, before = meta_loss(
+                self.params, self.step_sizes, demo, trial, self.config
+            )
             (loss / len(pairs)).backward()
             post += float(loss.detach()) / len(pairs)
+            action += float(actions.detach()) / len(pairs)
             pre += float(before.detach()) / len(pairs)
         if not math.isfinite(post):
             raise DivergedError(
@@ -180,4 +198,4 @@ class Trainer:
         with _interrupts_deferred():  # a state saved in between would be half a step
             self._optimiser.step()
             self.step += 1
-        return StepReport(self.step, post, pre)
+        return StepReport(self.step, post, action, pre)

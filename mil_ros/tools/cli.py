@@ -22,7 +22,7 @@ VERBS = {
     ),
     'train': (
         'meta-train a policy on a dataset',
-        'mil train --data data/reach-train --out runs/reach --steps 6000',
+        'mil train --data data/reach-train --out runs/reach --steps 4500',
     ),
     'export': (
         'turn a checkpoint into a bundle for the robot',

@@ -96,7 +96,8 @@ def measure_parity(checkpoint_file: Path, bundle_path: Path) -> float:
     batch = normaliser.demo_to_batch(demo)
     adapted, _ = inner_step(params, checkpoint.step_sizes, batch, config)
     with torch.no_grad():
-        expected = forward(adapted, batch.images, batch.state, config) * normaliser.action_std
+        actions, _ = forward(adapted, batch.images, batch.state, config)
+        expected = actions * normaliser.action_std
     policy = OnnxPolicy(load_bundle(bundle_path)).adapt(demo)
     got = [
         policy.act(Observation(image, position.astype(np.float64)))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import csv
+from dataclasses import astuple
 from pathlib import Path
 import time
 
@@ -15,8 +16,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options of ``mil train``."""
     parser.add_argument('--data', type=Path, required=True, help='dataset folder')
     parser.add_argument('--out', type=Path, required=True, help='folder for the checkpoint')
-    parser.add_argument('--steps', type=int, default=6000, help='meta-training steps')
+    parser.add_argument('--steps', type=int, default=4500, help='meta-training steps')
     parser.add_argument('--seed', type=parse_seed, default=0)
+    parser.add_argument(
+        '--option',
+        action='append',
+        default=[],
+        metavar='FIELD=VALUE',
+        help='another field of the configuration, such as step_size=0.3; may be repeated',
+    )
     parser.add_argument('--threads', type=int, default=1, help='torch threads')
     parser.add_argument('--json', type=Path, help='write the summary to this file')
 
@@ -36,14 +44,14 @@ def run(args: argparse.Namespace) -> int:
         joints=len(dataset.info.joint_names),
         steps=args.steps,
         seed=args.seed,
-    )
+    ).with_options(args.option)
     trainer = Trainer(dataset, config)
     args.out.mkdir(parents=True, exist_ok=True)
     checkpoint = args.out / 'last.safetensors'
     if checkpoint.exists():
         trainer.resume(checkpoint)
     started, first = time.monotonic(), trainer.step
-    smooth = {'post': 0.0, 'pre': 0.0}
+    smooth = {'action': 0.0, 'pre': 0.0}
     with (
         make_progress() as progress,
         (args.out / 'losses.csv').open('a', newline='') as file,
@@ -52,12 +60,12 @@ def run(args: argparse.Namespace) -> int:
         bar = progress.add_task('training', total=args.steps, completed=first, note='')
 
         def report(measured: StepReport) -> None:
-            writer.writerow([measured.step, measured.post_loss, measured.pre_loss])
+            writer.writerow(astuple(measured))
             keep = min(0.98, (measured.step - first) / (measured.step - first + 1))
-            smooth['post'] = keep * smooth['post'] + (1 - keep) * measured.post_loss
+            smooth['action'] = keep * smooth['action'] + (1 - keep) * measured.action_loss
             smooth['pre'] = keep * smooth['pre'] + (1 - keep) * measured.pre_loss
             speed = (measured.step - first) * config.meta_batch / (time.monotonic() - started)
-            note = f'loss {smooth["post"]:.3f} after, {smooth["pre"]:.3f} before; '
+            note = f'loss {smooth["action"]:.3f} after, {smooth["pre"]:.3f} before; '
             progress.update(bar, advance=1, note=note + f'{speed:.1f} tasks/s')
             if measured.step % 50 == 0:
                 file.flush()
@@ -67,7 +75,7 @@ def run(args: argparse.Namespace) -> int:
         {
             'checkpoint': str(checkpoint),
             'steps': trainer.step,
-            'post_loss': smooth['post'],
+            'action_loss': smooth['action'],
             'pre_loss': smooth['pre'],
             'seconds': round(time.monotonic() - started, 1),
         },

@@ -60,9 +60,10 @@ def test_adapted_policy_acts_as_torch_does(
         np.stack([o.image for o in observations]),
         np.stack([o.joint_positions for o in observations]).astype(np.float32),
         np.zeros((5, 7), dtype=np.float32),
+        np.zeros(7, dtype=np.float32),
     )
     with torch.no_grad():
-        expected = forward(adapted, seen.images, seen.state, config) * normaliser.action_std
+        expected = forward(adapted, seen.images, seen.state, config)[0] * normaliser.action_std
     got = act_on(policy.adapt(demo), observations)
     assert np.abs(got - act_on(policy, observations)).max() > 1e-3
     np.testing.assert_allclose(got, expected.numpy(), rtol=0, atol=1e-5)

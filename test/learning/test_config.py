@@ -34,3 +34,24 @@ def test_layers_of_different_numbers_are_refused() -> None:
 def test_number_that_must_be_positive_is_checked(name: str, value: int) -> None:
     with pytest.raises(ConfigError, match=rf'{name} is {value}; expected above 0\.'):
         MilConfig(**{name: value})
+
+
+def test_options_set_fields_of_every_kind() -> None:
+    changed = MilConfig().with_options(['step_size=1', 'filters=[8,8,8]', 'image_context=false'])
+    assert (changed.step_size, changed.filters, changed.image_context) == (1.0, (8, 8, 8), False)
+    assert changed.hidden == MilConfig().hidden
+
+
+@pytest.mark.parametrize(
+    ('word', 'message'),
+    [
+        ('step_size', r"Got option 'step_size'; expected field=value"),
+        ('stepsize=1', r"Got option 'stepsize=1'; expected field=value with a field of \['"),
+        ('frames=3.5', r"Got option 'frames=3\.5'; expected a int such as frames=3"),
+        ('step_size=big', r"Got option 'step_size=big'; expected a float such as step_size=0\.1"),
+        ('image_context=1', r'expected a bool such as image_context=True'),
+    ],
+)
+def test_option_that_fits_no_field_is_refused(word: str, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        MilConfig().with_options([word])

@@ -41,7 +41,8 @@ def draw_batch(seed: int) -> Batch:
     generator = torch.Generator().manual_seed(seed)
     options = {'generator': generator, 'dtype': torch.float64}
     images = torch.rand(STEPS, 3, 5, 6, **options)
-    return Batch(images, torch.randn(STEPS, 2, **options), torch.randn(STEPS, 2, **options))
+    state, actions = torch.randn(2, STEPS, 2, **options)
+    return Batch(images, state, actions, torch.randn(2, **options))
 
 
 def draw_params(config: MilConfig) -> Params:
@@ -111,12 +112,16 @@ def derive_by_hand(p: dict[str, np.ndarray], demo: Batch) -> tuple[float, dict[s
     h, w = weight.shape[2:]
     xs, ys = np.linspace(-1.0, 1.0, w)[None, :], np.linspace(-1.0, 1.0, h)[:, None]
     px, py = (weight * xs).sum(axis=(2, 3)), (weight * ys).sum(axis=(2, 3))
+    points = np.concatenate([px, py], axis=1)
+    final = points @ p['pre_final.weight'].T + p['pre_final.bias']
     context = np.broadcast_to(p['context'], (STEPS, 2))
-    a = np.concatenate([px, py, context, state], axis=1)
+    a = np.concatenate([context, points, final, state], axis=1)
     hidden = a @ p['fc0.weight'].T + p['fc0.bias']
     active = np.maximum(hidden, 0.0)
     error = active @ p['pre_head.weight'].T + p['pre_head.bias'] - actions
-    loss = float((error**2).mean())
+    final_error = final - demo.final.numpy()
+    weight_of_final = CONFIG.final_pose_weight
+    loss = float((error**2).mean() + weight_of_final * (final_error**2).mean())
 
     g: dict[str, np.ndarray] = {}
     d_out = 2.0 * error / error.size
@@ -125,8 +130,12 @@ def derive_by_hand(p: dict[str, np.ndarray], demo: Batch) -> tuple[float, dict[s
     g['fc0.weight'], g['fc0.bias'] = d_hidden.T @ a, d_hidden.sum(axis=0)
     d_a = d_hidden @ p['fc0.weight']
     f = len(p['temperature'])
-    g['context'] = d_a[:, 2 * f : 2 * f + 2].sum(axis=0)
-    d_px, d_py = (d[:, :, None, None] for d in (d_a[:, :f], d_a[:, f : 2 * f]))
+    g['context'] = d_a[:, :2].sum(axis=0)
+    d_final = d_a[:, 2 + 2 * f : 4 + 2 * f]
+    d_final = d_final + weight_of_final * 2.0 * final_error / final_error.size
+    g['pre_final.weight'], g['pre_final.bias'] = d_final.T @ points, d_final.sum(axis=0)
+    d_points = d_a[:, 2 : 2 + 2 * f] + d_final @ p['pre_final.weight']
+    d_px, d_py = (d[:, :, None, None] for d in (d_points[:, :f], d_points[:, f:]))
     centred_x, centred_y = xs - px[:, :, None, None], ys - py[:, :, None, None]
     d_logits = weight * (centred_x * d_px + centred_y * d_py)
     g['temperature'] = (d_logits * r).sum(axis=(0, 2, 3))
@@ -167,13 +176,13 @@ def test_inner_step_lowers_the_loss_on_the_demonstration(params: Params, demo: B
 # --- Two heads, clip, step size --------------------------------------------------------------
 
 
-def test_first_head_is_adapted_and_the_action_head_and_norms_are_not(
+def test_first_heads_are_adapted_and_the_second_ones_and_norms_are_not(
     params: Params, demo: Batch
 ) -> None:
     adapted, _ = inner_step(params, sizes_for(params), demo, CONFIG)
     assert set(adapted) == set(params)
     for name in params:
-        if name.startswith(('head.', 'norm')):
+        if name.startswith(('head.', 'final.', 'norm')):
             assert adapted[name] is params[name]
         else:
             assert (adapted[name] - params[name]).abs().max() > 1e-7, name
@@ -227,7 +236,7 @@ def test_clipped_element_carries_no_second_order_gradient(
     # Hessian of the inner loss, s the step sizes and m masks the clipped elements.
     adapted = {n: t.detach() for n, t in inner_step(params, sizes, demo, clipped)[0].items()}
     leaves = {name: tensor.requires_grad_() for name, tensor in adapted.items()}
-    v = gradient_of(post_update_loss(leaves, trial, clipped), leaves)
+    v = gradient_of(post_update_loss(leaves, trial, clipped)[0], leaves)
 
     def expect(mask: Params) -> Params:
         product = sum((gradient[n] * (sizes[n] * mask[n] * v[n])).sum() for n in sizes)
@@ -259,7 +268,7 @@ def test_meta_gradient_agrees_with_finite_differences(
     params = draw_params(config)
     sizes = sizes_for(params, config)
     tensors = params if group == 'params' else sizes
-    loss, _ = meta_loss(params, sizes, demo, trial, config)
+    loss = meta_loss(params, sizes, demo, trial, config)[0]
     gradient = gradient_of(loss, tensors)
     epsilon = 1e-6
     for name, direction in directions(tensors):
@@ -271,8 +280,8 @@ def test_meta_gradient_agrees_with_finite_differences(
             return float(meta_loss(*both, demo, trial, config)[0].detach())
 
         measured = (loss_at(epsilon) - loss_at(-epsilon)) / (2 * epsilon)
-        if name.startswith('pre_head') and group == 'step sizes':
-            assert slope == measured == 0.0  # the action head never sees it
+        if name.startswith('pre_') and group == 'step sizes':
+            assert slope == measured == 0.0  # the second heads never see it
             continue
         assert abs(slope) > 1e-7, f'{name} has no meta-gradient, so the test shows nothing'
         assert slope == pytest.approx(measured, rel=1e-5, abs=1e-9), name
@@ -283,6 +292,6 @@ def test_meta_gradient_is_of_second_order(params: Params, demo: Batch, trial: Ba
     second = gradient_of(meta_loss(params, sizes, demo, trial, CONFIG)[0], params)
     adapted, _ = inner_step(params, sizes, demo, CONFIG)
     leaves = {name: tensor.detach().requires_grad_() for name, tensor in adapted.items()}
-    first = gradient_of(post_update_loss(leaves, trial, CONFIG), leaves)
+    first = gradient_of(post_update_loss(leaves, trial, CONFIG)[0], leaves)
     assert float(first['pre_head.weight'].abs().max()) == 0.0
     assert float(second['pre_head.weight'].abs().max()) > 1e-6  # only through the inner step

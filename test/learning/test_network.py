@@ -67,8 +67,8 @@ def test_layer_norm_is_joint_over_channels_rows_and_columns() -> None:
 def test_frames_do_not_see_each_other(inputs: tuple[torch.Tensor, torch.Tensor]) -> None:
     images, state = inputs
     params = network.init_params(CONFIG)
-    together = network.forward(params, images, state, CONFIG)
-    alone = [network.forward(params, images[i, None], state[i, None], CONFIG) for i in range(4)]
+    together = network.forward(params, images, state, CONFIG)[0]
+    alone = [network.forward(params, images[i, None], state[i, None], CONFIG)[0] for i in range(4)]
     torch.testing.assert_close(together, torch.cat(alone))
     assert (together[0] - together[1]).abs().max() > 1e-6
 
@@ -79,10 +79,10 @@ def test_image_context_of_zero_changes_nothing(
     params = network.init_params(CONFIG)
     assert not params['image_context'].any()
     without = MilConfig(**{**_fields(CONFIG), 'image_context': False})
-    expected = network.forward(params, *inputs, without)
-    torch.testing.assert_close(network.forward(params, *inputs, CONFIG), expected)
+    expected = network.forward(params, *inputs, without)[0]
+    torch.testing.assert_close(network.forward(params, *inputs, CONFIG)[0], expected)
     params['image_context'] = torch.rand(3, 9, 12, generator=torch.Generator().manual_seed(1))
-    changed = network.forward(params, *inputs, CONFIG)
+    changed = network.forward(params, *inputs, CONFIG)[0]
     assert (changed - expected).abs().max() > 1e-5
 
 
@@ -104,15 +104,39 @@ def test_image_context_is_three_more_channels_of_every_image(
 
 def test_heads_are_different_functions(inputs: tuple[torch.Tensor, torch.Tensor]) -> None:
     params = network.init_params(CONFIG)
-    first = network.forward(params, *inputs, CONFIG, head='pre_head')
-    assert (first - network.forward(params, *inputs, CONFIG)).abs().max() > 1e-4
+    first = network.forward(params, *inputs, CONFIG, prefix='pre_')[0]
+    assert (first - network.forward(params, *inputs, CONFIG)[0]).abs().max() > 1e-4
 
 
 def test_every_parameter_but_norm_offsets_and_action_head_is_adapted() -> None:
     params = network.init_params(CONFIG)
     kept = set(params) - set(network.adapted_names(params))
-    assert kept == {'norm0.beta', 'norm1.beta', 'head.weight', 'head.bias'}
+    assert kept == {'norm0.beta', 'norm1.beta'} | {
+        f'{h}.{p}' for h in ('head', 'final') for p in ('weight', 'bias')
+    }
 
 
 def _fields(config: MilConfig) -> dict[str, object]:
     return {name: getattr(config, name) for name in config.__slots__}
+
+
+def test_final_pose_is_predicted_from_the_image_alone(
+    inputs: tuple[torch.Tensor, torch.Tensor],
+) -> None:
+    params = network.init_params(CONFIG)
+    images, state = inputs
+    actions, final = network.forward(params, images, state, CONFIG)
+    other_actions, other_final = network.forward(params, images, state + 1.0, CONFIG)
+    assert final.shape == actions.shape == (4, CONFIG.joints)
+    torch.testing.assert_close(final, other_final)
+    assert (actions - other_actions).abs().max() > 1e-4
+
+
+def test_predicted_final_pose_reaches_the_action(
+    inputs: tuple[torch.Tensor, torch.Tensor],
+) -> None:
+    params = network.init_params(CONFIG)
+    before, _ = network.forward(params, *inputs, CONFIG)
+    moved = {**params, 'final.bias': params['final.bias'] + 1.0}
+    after, _ = network.forward(moved, *inputs, CONFIG)
+    assert (after - before).abs().max() > 1e-4

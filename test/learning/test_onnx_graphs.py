@@ -35,10 +35,10 @@ def test_policy_graph_equals_torch(
     demo = make_demo(rng, steps=8)
     config, normaliser = tiny_checkpoint.config, tiny_checkpoint.normaliser
     params = {n: w for n, w in tiny_bundle.weights.items() if not n.startswith('step_size.')}
-    used = {n: w for n, w in params.items() if not n.startswith('pre_head')}
+    used = {n: w for n, w in params.items() if not n.startswith('pre_')}
     batch = normaliser.demo_to_batch(demo)
     with torch.no_grad():
-        actions = forward(tiny_checkpoint.params, batch.images, batch.state, config)
+        actions, _ = forward(tiny_checkpoint.params, batch.images, batch.state, config)
     expected = (actions * normaliser.action_std).numpy()
     assert expected.std(axis=0).min() > 1e-3, 'acts alike whatever it sees'
     for step in range(8):
@@ -69,7 +69,9 @@ def test_adapt_graph_equals_torch(
         'images': demo.images,
         'joint_positions': demo.joint_positions,
         'joint_velocities': demo.joint_velocities,
-        **{n: t.detach().numpy() for n, t in params.items() if not n.startswith('head')},
+        **{
+            n: t.detach().numpy() for n, t in params.items() if not n.startswith(('head', 'final'))
+        },
         **{f'step_size.{n}': t.numpy() for n, t in sizes.items()},
     }
     got = run_graph(tiny_bundle.path / 'adapt.onnx', feed)

@@ -30,6 +30,7 @@ CONFIG = MilConfig(
     context=3,
     frames=4,
     meta_batch=2,
+    learning_rate=1e-3,
     steps=4,
 )
 
@@ -202,10 +203,10 @@ def spoil_after(
 
     def meta_loss(params, *rest):  # type: ignore[no-untyped-def]
         calls[0] += 1
-        post, pre = real(params, *rest)
+        post, actions, pre = real(params, *rest)
         if calls[0] > steps * CONFIG.meta_batch:
             post = spoil(post + 0.0 * params['head.bias'].sum())
-        return post, pre
+        return post, actions, pre
 
     monkeypatch.setattr(trainer_module, 'meta_loss', meta_loss)
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 import shutil
-import time
 
 from conftest import RunningGraph
 import numpy as np
@@ -177,9 +176,18 @@ def test_inactive_control_refuses_to_run(running: RunningGraph) -> None:
     running.client.change_state('control', activate)
 
 
-def test_memory_of_the_frames_is_not_kept(running: RunningGraph) -> None:
+def test_frames_are_kept_only_between_start_and_take(running: RunningGraph) -> None:
     running.client.start_frames()
-    time.sleep(0.1)
     running.client.spin_for(0.3)
     assert 3 <= len(running.client.take_frames()) <= 30
     assert running.client.take_frames() == []
+
+
+def test_control_can_be_cleaned_up_and_configured_again(running: RunningGraph) -> None:
+    configure, cleanup, activate, deactivate = 1, 2, 3, 4
+    for transition in (deactivate, cleanup, configure, activate):
+        running.client.change_state('control', transition)
+    running.client.trigger('/sim/reset')
+    running.client.spin_for(0.7)  # the latched policy comes again
+    assert 'Running' in running.client.trigger('/control/start')
+    running.client.trigger('/control/stop')

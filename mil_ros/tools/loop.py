@@ -130,6 +130,12 @@ class Loop:
         client.trigger('/recorder/stop')
         self._demo_frames = client.take_frames()
 
+    def new_layout(self) -> None:
+        """Put the objects elsewhere and the arm home, and let every node see it."""
+        self.client.trigger('/sim/reset')
+        self.client.spin_for(_SETTLE_S)
+        self.client.is_success = False
+
     def adapt(self, episode: Episode) -> None:
         """Take the inner step and wait until the control node has the policy."""
         client = self.client
@@ -151,9 +157,7 @@ class Loop:
     def run(self, episode: Episode) -> None:
         """Run in a new layout until the simulator sees success or the run ends."""
         client = self.client
-        client.trigger('/sim/reset')
-        client.spin_for(_SETTLE_S)
-        client.is_success = False
+        self.new_layout()
         self._enter(episode, 'running')
         client.start_frames()
         ended_before = self._ended_runs

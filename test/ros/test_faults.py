@@ -48,7 +48,7 @@ def test_a_node_that_cannot_start_says_why_in_one_sentence(parameter: str, sente
 def test_killed_control_leaves_the_arm_at_rest(fresh: RunningGraph) -> None:
     client = fresh.client
     fresh.loop.attempt(Episode(0, 'any'))
-    client.trigger('/sim/reset')
+    fresh.loop.new_layout()
     client.trigger('/control/start')
     client.spin_for(0.6)
     assert measured_speeds(fresh, 0.1).max() > 0.05, 'the arm should be moving'

@@ -187,7 +187,7 @@ def test_control_can_be_cleaned_up_and_configured_again(running: RunningGraph) -
     configure, cleanup, activate, deactivate = 1, 2, 3, 4
     for transition in (deactivate, cleanup, configure, activate):
         running.client.change_state('control', transition)
-    running.client.trigger('/sim/reset')
+    running.loop.new_layout()
     running.client.spin_for(0.7)  # the latched policy comes again
     assert 'Running' in running.client.trigger('/control/start')
     running.client.trigger('/control/stop')

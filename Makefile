@@ -6,6 +6,7 @@ PYTHON3 := .venv/bin/python
 TASK ?= reach
 COLLECT_ARGS ?= --tasks 1200 --demos 8 --workers 2
 TRAIN_ARGS ?= --steps 4500
+PROCESSES ?= 2
 DEMO_ARGS ?=
 TEST_ARGS ?=
 
@@ -45,7 +46,8 @@ collect: setup  ## record demonstrations of many tasks in simulation; TASK=reach
 	$(MIL) collect --task $(TASK) --out data/$(TASK)-train $(COLLECT_ARGS)
 
 train: collect  ## from nothing to a bundle in models/; TASK=reach
-	$(MIL) train --data data/$(TASK)-train --out runs/$(TASK) $(TRAIN_ARGS)
+	OMP_NUM_THREADS=1 .venv/bin/torchrun --nproc-per-node $(PROCESSES) -m mil_ros.tools.cli train \
+	    --data data/$(TASK)-train --out runs/$(TASK) $(TRAIN_ARGS)
 	$(MIL) export runs/$(TASK)/last.pt --out models/$(TASK)
 
 clean:  ## remove what builds and tests leave; .venv, data/ and runs/ stay

@@ -7,6 +7,7 @@ On disk a dataset is ``dataset.json`` and one uncompressed ``.npz`` per task und
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
+from functools import cached_property
 import json
 import os
 from pathlib import Path
@@ -141,6 +142,11 @@ class Dataset:
 
     def __len__(self) -> int:
         return self.info.tasks
+
+    @cached_property
+    def steps(self) -> int:
+        """Time steps of every demonstration, T."""
+        return int(self.load(0).images.shape[1])
 
     def load(self, index: int) -> TaskData:
         """Read one task.

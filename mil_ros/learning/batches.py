@@ -71,27 +71,41 @@ class Normaliser:
 
 
 def sample_meta_batch(
-    dataset: Dataset, normaliser: Normaliser, config: MilConfig, step: int
+    dataset: Dataset,
+    normaliser: Normaliser,
+    config: MilConfig,
+    step: int,
+    share: tuple[int, int] = (0, 1),
 ) -> list[tuple[Batch, Batch]]:
     """Return (demonstration, trial) pairs, one per task, for a meta-training step.
 
     Depends on nothing but its arguments, so training resumes with the very batches that it
-    would have seen.
+    would have seen, and several processes see together what one would.
+
+    Args:
+        dataset: Tasks to draw from.
+        normaliser: Scales of the data.
+        config: How much to draw.
+        step: Meta-training step.
+        share: Rank and number of the processes that share the tasks of a step.
     """
     rng = np.random.default_rng([config.seed, step])
-    tasks = rng.choice(len(dataset), config.meta_batch, replace=False)
-    pairs = []
-    for index in tasks:
-        data = dataset.load(int(index))
-        demo, trial = rng.choice(len(data.images), 2, replace=False)
-        pairs.append(tuple(_draw(data, k, normaliser, config, rng) for k in (demo, trial)))
-    return pairs  # type: ignore[return-value]
+    demos, frames = dataset.info.demos, dataset.steps
+    draws = []
+    for task in rng.choice(len(dataset), config.meta_batch, replace=False):
+        pair = rng.choice(demos, 2, replace=False)
+        steps = [np.sort(rng.choice(frames, config.frames, replace=False)) for _ in pair]
+        draws.append((int(task), list(zip(pair, steps, strict=True))))
+    rank, processes = share
+    batches = []
+    for task, sides in draws[rank::processes]:
+        data = dataset.load(task)
+        demo, trial = (_to_batch(data, int(k), at, normaliser) for k, at in sides)
+        batches.append((demo, trial))
+    return batches
 
 
-def _draw(
-    data: TaskData, k: int, normaliser: Normaliser, config: MilConfig, rng: np.random.Generator
-) -> Batch:
-    steps = np.sort(rng.choice(data.images.shape[1], config.frames, replace=False))
+def _to_batch(data: TaskData, k: int, steps: NDArray[np.int64], normaliser: Normaliser) -> Batch:
     return normaliser.to_batch(
         data.images[k][steps],
         data.joint_positions[k][steps],

@@ -11,6 +11,7 @@ import signal
 import threading
 
 import torch
+from torch import distributed, Tensor
 
 from mil_ros.core.errors import CheckpointError, DatasetError, MilError
 from mil_ros.data.dataset import Dataset
@@ -53,7 +54,7 @@ def _check_size(dataset: Dataset, config: MilConfig) -> None:
             f'{dataset.directory} has {len(dataset)} tasks, a meta-batch needs '
             f'{config.meta_batch}; collect more tasks or lower meta_batch.'
         )
-    frames = dataset.load(0).images.shape[1]
+    frames = dataset.steps
     if frames < config.frames:
         raise DatasetError(
             f'{dataset.directory} has demonstrations of {frames} frames, a training step draws '
@@ -91,6 +92,10 @@ class Trainer:
         self.dataset = dataset
         self.config = config
         self.step = 0
+        is_shared = distributed.is_available() and distributed.is_initialized()
+        self._share = (
+            (distributed.get_rank(), distributed.get_world_size()) if is_shared else (0, 1)
+        )
         self.normaliser = Normaliser.from_dataset(dataset)
         self.params = {n: p.requires_grad_() for n, p in init_params(config).items()}
         self.step_sizes = {
@@ -134,7 +139,9 @@ class Trainer:
         self.save(checkpoint)
 
     def save(self, path: Path) -> None:
-        """Write the state as it is between two steps."""
+        """Write the state as it is between two steps; of several processes, the first does."""
+        if self._share[0] != 0:
+            return
         state = Checkpoint(
             self.config,
             self.step,
@@ -169,21 +176,34 @@ class Trainer:
         self.normaliser = state.normaliser
         self.step = state.step
 
+    def _add_up(self, measured: Tensor) -> list[float]:
+        """Add up gradients and losses over the processes that share the step."""
+        if self._share[1] > 1:
+            gradients = [leaf.grad for leaf in self._leaves if leaf.grad is not None]
+            parts = [measured, *gradients]
+            flat = torch.cat([part.flatten() for part in parts])
+            distributed.all_reduce(flat)
+            sizes = [part.numel() for part in parts]
+            for part, total in zip(parts, flat.split(sizes), strict=True):
+                part.copy_(total.view_as(part))
+        return measured.tolist()
+
     def _train_step(self) -> StepReport:
-        pairs = sample_meta_batch(self.dataset, self.normaliser, self.config, self.step)
+        pairs = sample_meta_batch(
+            self.dataset, self.normaliser, self.config, self.step, self._share
+        )
         decay = 0.5 * (1.0 + math.cos(math.pi * self.step / self.config.steps))
         for group in self._optimiser.param_groups:
             group['lr'] = group['initial_lr'] * decay
-        self._optimiser.zero_grad()
-        post, action, pre = 0.0, 0.0, 0.0
+        self._optimiser.zero_grad(set_to_none=False)
+        measured = torch.zeros(3)
         for demo, trial in pairs:  # one graph at a time keeps memory flat
             loss, actions, before = meta_loss(
                 self.params, self.step_sizes, demo, trial, self.config
             )
-            (loss / len(pairs)).backward()
-            post += float(loss.detach()) / len(pairs)
-            action += float(actions.detach()) / len(pairs)
-            pre += float(before.detach()) / len(pairs)
+            (loss / self.config.meta_batch).backward()
+            measured += torch.stack([loss, actions, before]).detach() / self.config.meta_batch
+        post, action, pre = self._add_up(measured)
         if not math.isfinite(post):
             raise DivergedError(
                 f'Loss is {post} at step {self.step + 1}, expected a finite number; the last '

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import csv
 from dataclasses import astuple
+import os
 from pathlib import Path
 import time
 
@@ -37,6 +38,7 @@ def run(args: argparse.Namespace) -> int:
     from mil_ros.learning.trainer import StepReport, Trainer
 
     torch.set_num_threads(args.threads)
+    rank = _join_processes()
     dataset = Dataset(args.data)
     config = MilConfig(
         image_height=dataset.info.image_height,
@@ -52,6 +54,9 @@ def run(args: argparse.Namespace) -> int:
         trainer.resume(checkpoint)
     started, first = time.monotonic(), trainer.step
     smooth = {'action': 0.0, 'pre': 0.0}
+    if rank != 0:
+        trainer.run(checkpoint, lambda _: None)
+        return 0
     with (
         make_progress() as progress,
         (args.out / 'losses.csv').open('a', newline='') as file,
@@ -82,3 +87,13 @@ def run(args: argparse.Namespace) -> int:
         args.json,
     )
     return 0
+
+
+def _join_processes() -> int:
+    """Join the other processes if ``torchrun`` started several; return this one's rank."""
+    from torch import distributed
+
+    if int(os.environ.get('WORLD_SIZE', '1')) == 1:
+        return 0
+    distributed.init_process_group('gloo')
+    return distributed.get_rank()

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+import json
 from pathlib import Path
 import signal
+import subprocess
+import sys
 
 from helpers import make_demo
 import numpy as np
@@ -19,6 +22,7 @@ from mil_ros.learning.batches import Normaliser, sample_meta_batch
 from mil_ros.learning.checkpoint import load_checkpoint
 from mil_ros.learning.config import MilConfig
 from mil_ros.learning.trainer import DivergedError, StepReport, Trainer
+from mil_ros.tools import cli
 
 CONFIG = MilConfig(
     image_height=12,
@@ -248,3 +252,25 @@ def test_dataset_that_is_too_small_is_refused_in_a_sentence(
 ) -> None:
     with pytest.raises(MilError, match=message):
         Trainer(dataset, replace(CONFIG, **changes)).run(tmp_path / 'last.safetensors', ignore)
+
+
+def test_two_processes_train_as_one_does(dataset: Dataset, tmp_path: Path) -> None:
+    options = [
+        f'{name}={json.dumps(getattr(CONFIG, name))}'
+        for name in ('filters', 'strides', 'kernels', 'hidden', 'context', 'frames')
+    ]
+    options += [f'{name}={getattr(CONFIG, name)}' for name in ('meta_batch', 'learning_rate')]
+    common = ['--data', str(dataset.directory), '--steps', str(CONFIG.steps)]
+    common += [word for option in options for word in ('--option', option)]
+    single, shared = tmp_path / 'single', tmp_path / 'shared'
+    assert cli.main(['train', *common, '--out', str(single)]) == 0
+    launch = ['-m', 'torch.distributed.run', '--standalone', '--nproc-per-node', '2']
+    command = [sys.executable, *launch, '-m', 'mil_ros.tools.cli', 'train', *common]
+    subprocess.run([*command, '--out', str(shared)], check=True, timeout=120, capture_output=True)
+    one, two = (load_checkpoint(out / 'last.safetensors') for out in (single, shared))
+    fresh = Trainer(dataset, CONFIG)
+    assert two.step == CONFIG.steps
+    for name, tensor in one.params.items():
+        torch.testing.assert_close(two.params[name], tensor, rtol=0, atol=1e-6)
+    moved = max(float((one.params[n] - p.detach()).abs().max()) for n, p in fresh.params.items())
+    assert moved > 1e-3, 'training changed nothing, so the test shows nothing'

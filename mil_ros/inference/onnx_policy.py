@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import lru_cache
 import os
 from pathlib import Path
 
@@ -16,6 +15,8 @@ from mil_ros.core.types import Demo, Observation, Vector
 from mil_ros.inference.bundle import ADAPT, Bundle, POLICY, Weights
 
 Array = NDArray[np.float32]
+
+_KEPT_SESSIONS = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +39,7 @@ class OnnxPolicy:
         """
         self.bundle = bundle
         self.weights = bundle.weights if weights is None else weights
-        self._session = _open(bundle.path / POLICY)
+        self._session = _open(bundle, POLICY)
         names = [value.name for value in self._session.get_inputs()]
         self._parameters = {n: _get(self.weights, n, bundle) for n in names[2:]}
 
@@ -81,7 +82,7 @@ class OnnxPolicy:
             )
         self._check(demo)
         spread = demo.subsample(self.bundle.manifest['policy']['demo_frames'])
-        session = _open(self.bundle.path / ADAPT)
+        session = _open(self.bundle, ADAPT)
         feed: dict[str, NDArray[np.generic]] = {
             'images': spread.images,
             'joint_positions': spread.joint_positions,
@@ -127,8 +128,22 @@ class OnnxPolicy:
             )
 
 
-@lru_cache(maxsize=8)
-def _open_cached(path: Path, stamp_ns: int) -> onnxruntime.InferenceSession:
+_sessions: dict[str, onnxruntime.InferenceSession] = {}  # by hash of the graph, newest last
+
+
+def _open(bundle: Bundle, name: str) -> onnxruntime.InferenceSession:
+    """Open a graph once; all policies adapted from one bundle have the same and share it."""
+    digest = bundle.manifest['files'][name]
+    if digest not in _sessions:
+        _sessions[digest] = _make_session(bundle.path / name)
+        while len(_sessions) > _KEPT_SESSIONS:
+            del _sessions[next(iter(_sessions))]
+    return _sessions[digest]
+
+
+def _make_session(path: Path) -> onnxruntime.InferenceSession:
+    if not path.is_file():
+        raise BundleError(f'Graph {path} is missing; copy the bundle again.')
     options = onnxruntime.SessionOptions()
     # One thread: on a small machine several would fight with the rest of the graph.
     options.intra_op_num_threads = int(os.environ.get('MIL_ORT_THREADS', '1'))
@@ -139,13 +154,6 @@ def _open_cached(path: Path, stamp_ns: int) -> onnxruntime.InferenceSession:
         raise BundleError(
             f'{path} is not a graph that ONNX Runtime can open ({err}); export it again.'
         ) from err
-
-
-def _open(path: Path) -> onnxruntime.InferenceSession:
-    """Open a graph once per file; all policies of a bundle share the session."""
-    if not path.is_file():
-        raise BundleError(f'Graph {path} is missing; copy the bundle again.')
-    return _open_cached(path, path.stat().st_mtime_ns)
 
 
 def _get(weights: Weights, name: str, bundle: Bundle) -> Array:

@@ -220,3 +220,12 @@ def test_graph_that_is_none_is_named(tiny_bundle: Bundle, tmp_path: Path) -> Non
     message = r'policy\.onnx is not a graph that ONNX Runtime can open \(.*export it again\.'
     with pytest.raises(BundleError, match=message):
         OnnxPolicy(load_bundle(tmp_path))
+
+
+def test_adapted_policies_share_the_graph_of_their_parent(
+    policy: OnnxPolicy, demo: Demo, tmp_path: Path
+) -> None:
+    """Regressions pinned: a session per adapted bundle let the control node grow."""
+    for name in ('first', 'second'):
+        save_adapted(policy.bundle, policy.adapt(demo).parameters, {}, tmp_path / name)
+        assert OnnxPolicy(load_bundle(tmp_path / name))._session is policy._session

@@ -81,15 +81,3 @@ class Policy(Protocol):
     def act(self, observation: Observation) -> Vector:
         """Return the joint velocities for this moment, (J,) in rad/s."""
         ...
-
-
-class Robot(Protocol):
-    """An arm that can be observed and commanded in joint velocities."""
-
-    def observe(self) -> Observation:
-        """Return the newest observation."""
-        ...
-
-    def command(self, joint_velocities: Vector) -> None:
-        """Hold these joint velocities until the next call, (J,) in rad/s."""
-        ...

@@ -146,7 +146,7 @@ class Dataset:
     @cached_property
     def steps(self) -> int:
         """Time steps of every demonstration, T."""
-        return int(self.load(0).images.shape[1])
+        return int(self._read(0).images.shape[1])
 
     def load(self, index: int) -> TaskData:
         """Read one task.
@@ -154,6 +154,16 @@ class Dataset:
         Raises:
             DatasetError: If its file is damaged or of the wrong shape.
         """
+        data = self._read(index)
+        if data.images.shape[1] != self.steps:
+            raise DatasetError(
+                f'{task_path(self.directory, index)} has demonstrations of '
+                f'{data.images.shape[1]} steps, the first task has {self.steps}; expected one '
+                'length, delete it and run `mil collect` again.'
+            )
+        return data
+
+    def _read(self, index: int) -> TaskData:
         path = task_path(self.directory, index)
         try:
             with np.load(path, allow_pickle=False) as file:

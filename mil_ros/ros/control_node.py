@@ -209,7 +209,9 @@ class ControlNode(LifecycleNode):
     def _think(self) -> None:
         """Start the policy on the newest observation, off the executor's thread."""
         began_s = time.perf_counter()
-        assert self._policy is not None  # checked by ~/start; replaced, never removed, in a run
+        if self._policy is None:  # what was announced in mid-run cannot be used
+            self._end(self._policy_error)
+            return
         try:
             observation = self._observe()
         except MilError as err:

@@ -109,11 +109,11 @@ class RecorderNode(Node):
 
     def _stop(self) -> str:
         writer = self._finish_episode('stop')
-        self._episode.publish(String(data=str(writer.path)))
         counts = ', '.join(f'{n} {t}' for t, n in writer.counts.items() if n)
         lost = f'; LOST {json.dumps(dict(self._dropped))}' if self._dropped else ''
         if self._write_error:
             raise MilError(f'Episode {writer.path} is incomplete: {self._write_error}{lost}')
+        self._episode.publish(String(data=str(writer.path)))  # a whole one, fit to learn from
         return f'Saved {writer.path}: {counts}{lost}'
 
     def _discard(self) -> str:

@@ -55,7 +55,6 @@ class SimNode(Node):
         add_waiting_trigger(self, '~/demonstrate', self._demonstrate)
         add_trigger(self, '~/judge', self._judge)
         self._reset()
-        self._ticks = 0
         self._time_ns = now_ns(self)
         self._frame_due_ns = self._time_ns
         self.create_timer(1.0 / self.robot.joint_states.rate_hz, self._tick)
@@ -150,7 +149,6 @@ class SimNode(Node):
             self._frame_due_ns += round(1e9 / self.robot.camera.rate_hz)
             self._frame_due_ns = max(self._frame_due_ns, now)
             self._publish_image(stamp)
-        self._ticks += 1
 
     def _set_touched(self, touched: int | None) -> None:
         if touched is None or touched != self._touched:

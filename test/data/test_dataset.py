@@ -184,3 +184,10 @@ def test_more_tasks_of_the_same_settings_may_be_collected(directory: Path) -> No
     assert load_info(directory).tasks == 5
     with pytest.raises(DatasetError, match=r'lacks 3 of 5 tasks \(first: 2\)'):
         Dataset(directory)
+
+
+def test_tasks_of_another_length_are_refused(directory: Path, rng: np.random.Generator) -> None:
+    save_task(directory, 1, [make_demo(rng, steps=5) for _ in range(INFO.demos)])
+    message = r'000001\.npz has demonstrations of 5 steps, the first task has 9; expected one'
+    with pytest.raises(DatasetError, match=message):
+        Dataset(directory).load(1)

@@ -9,11 +9,12 @@ from conftest import RunningGraph
 import numpy as np
 import pytest
 from sensor_msgs.msg import JointState
+from std_msgs.msg import String
 
 from mil_ros.core.errors import MilError
 from mil_ros.data.episode import load_demo, read_provenance
 from mil_ros.inference.bundle import load_bundle
-from mil_ros.ros.node import NEWEST
+from mil_ros.ros.node import LATCHED, NEWEST
 from mil_ros.tools.loop import Episode
 
 pytestmark = pytest.mark.ros
@@ -181,6 +182,28 @@ def test_frames_are_kept_only_between_start_and_take(running: RunningGraph) -> N
     running.client.spin_for(0.3)
     assert 3 <= len(running.client.take_frames()) <= 30
     assert running.client.take_frames() == []
+
+
+def test_a_broken_policy_announced_in_a_run_ends_the_run_not_the_node(
+    running: RunningGraph,
+) -> None:
+    client = running.client
+    good = client.values('adaptation/report')['path']
+    publisher = client.node.create_publisher(String, '/adaptation/policy', LATCHED)
+    client.wait(lambda: publisher.get_subscription_count() > 0, 5.0, 'the control node')
+    running.loop.new_layout()
+    client.trigger('/control/start')
+    publisher.publish(String(data='/nowhere'))
+    client.wait(
+        lambda: 'No policy bundle at /nowhere' in client.states['control/state'].message,
+        3.0,
+        'the run to end',
+    )
+    refused(running, '/control/start', 'Run refused: No policy bundle at /nowhere: expected')
+    publisher.publish(String(data=good))
+    name = Path(good).name
+    client.wait(lambda: client.values('control/state')['policy'] == name, 5.0, 'the good policy')
+    client.node.destroy_publisher(publisher)
 
 
 def test_control_can_be_cleaned_up_and_configured_again(running: RunningGraph) -> None:

@@ -20,12 +20,13 @@ from mil_ros.core.errors import OrderError
 from mil_ros.core.robot import load_robot
 from mil_ros.core.types import Vector
 from mil_ros.ros.node import add_trigger, add_waiting_trigger, COMMAND, LATCHED, now_ns, run_node
-from mil_ros.sim import expert, reach, rollout
+from mil_ros.sim.families import get_family, Judge, Outcome, Task
+from mil_ros.sim.scene import TIMESTEP_S
 from mil_ros.sim.servo import ServoEmulator
-from mil_ros.sim.simulation import Simulation, TIMESTEP_S
+from mil_ros.sim.simulation import Simulation
 
 _TELEOP_EVERY = 2  # a command every other tick, 50 Hz as from a joystick
-_LAYOUT_STREAM = 13  # keeps the layouts apart from those of training and evaluation
+_SCENE_STREAM = 13  # keeps the scenes apart from those of training and evaluation
 _LAG_S = 0.1  # a longer pause is not caught up with
 
 
@@ -36,16 +37,19 @@ class SimNode(Node):
         """Build the scene of the first task."""
         super().__init__('sim')
         self.robot = load_robot(self.declare_parameter('robot', 'sim_panda').value)
+        self.family = get_family(self.declare_parameter('family', 'reach').value)
         self.declare_parameter('split', 'test')
         self.declare_parameter('seed', 0)
         self.declare_parameter('task_index', 0)
-        self.simulation = Simulation(self.robot)
+        self.simulation = Simulation(self.robot, self.family)
         self.servo = ServoEmulator(self.robot)
-        self._touched: int | None = None
-        self._teleop_left = 0
+        self._judge: Judge = self.family.judge()
+        self._outcome: Outcome | None = None
+        self._teleop_end_s: float | None = None  # simulated time
         self._teleop_done: rclpy.task.Future | None = None
-        self._layouts = 0
-        self._task: reach.ReachTask | None = None
+        self._ticks = 0
+        self._scenes = 0
+        self._task: Task | None = None
         self._make_publishers()
         topics = self.robot.topics
         self.create_subscription(JointJog, topics.command, self._on_joint_jog, COMMAND)
@@ -53,7 +57,7 @@ class SimNode(Node):
         self.create_service(SetBool, '/servo_node/pause_servo', self._on_pause)
         add_trigger(self, '~/reset', self._reset)
         add_waiting_trigger(self, '~/demonstrate', self._demonstrate)
-        add_trigger(self, '~/judge', self._judge)
+        add_trigger(self, '~/judge', self._end_trial)
         self._reset()
         self._time_ns = now_ns(self)
         self._frame_due_ns = self._time_ns
@@ -74,38 +78,38 @@ class SimNode(Node):
     # Services
 
     def _reset(self) -> str:
-        if self._teleop_left:
+        if self._teleop_end_s is not None:
             raise OrderError(
                 'Reset refused: a demonstration is running; wait until ~/demonstrate answers.'
             )
         index = int(self.get_parameter('task_index').value)
         split, seed = self.get_parameter('split').value, int(self.get_parameter('seed').value)
         if self._task is None or (self._task.index, self._task.split) != (index, split):
-            self._task, self._layouts = reach.sample_task(split, seed, index), 0
-        rng = np.random.default_rng([seed, index, self._layouts, _LAYOUT_STREAM])
-        self._layouts += 1
-        start = rollout.sample_start(self.simulation, rng)
-        self.simulation.reset(self._task, reach.sample_layout(rng), start)
-        self._set_touched(None)
-        return (
-            f'New layout {self._layouts} of {split} task {index}: touch the object of colour '
-            f'{self._task.target_hex}.'
-        )
+            self._task, self._scenes = self.family.sample_task(split, seed, index), 0
+        rng = np.random.default_rng([seed, index, self._scenes, _SCENE_STREAM])
+        self._scenes += 1
+        self.family.reset(self.simulation, self._task, rng)
+        self._judge, self._outcome = self.family.judge(), None
+        self._success.publish(Bool(data=False))
+        return f'New scene {self._scenes} of {split} task {index}: {self._task}.'
 
     async def _demonstrate(self) -> str:
-        if self._teleop_left:
+        if self._teleop_end_s is not None:
             raise OrderError(
                 'Demonstration refused: one is already running; wait until it has ended.'
             )
-        steps = rollout.DEMO_STEPS / self.robot.policy.rate_hz * self.robot.joint_states.rate_hz
-        self._teleop_left = round(steps)
+        duration_s = self.family.demo_steps / self.robot.policy.rate_hz
+        self._teleop_end_s = self.simulation.time_s + duration_s
         self._teleop_done = rclpy.task.Future(executor=self.executor)
         await self._teleop_done
-        return self._judge()
+        return self._end_trial()
 
-    def _judge(self) -> str:
-        names = {None: 'nothing', 0: 'the target'}
-        return f'The tip touched {names.get(self._touched, "a distractor")}.'
+    def _end_trial(self) -> str:
+        """End the trial, if it has not ended, and say how."""
+        if self._outcome is None:
+            self._outcome = self._judge.finish(self.simulation)
+            self._success.publish(Bool(data=self._outcome.success))
+        return self._outcome.text
 
     def _on_switch(
         self, request: ServoCommandType.Request, response: ServoCommandType.Response
@@ -142,31 +146,29 @@ class SimNode(Node):
         self._publish_joints(stamp)
         if output.status is not None:
             self._status.publish(ServoStatus(code=int(output.status), message=output.message))
-        if self._touched is None:
-            self._set_touched(self.simulation.touched())
+        is_over = self._outcome is None and self._judge.update(self.simulation)
+        if is_over and self._teleop_end_s is None:  # a teleoperator shows the task to its end
+            self._end_trial()
         self._teleoperate(stamp)
         if now >= self._frame_due_ns:
             self._frame_due_ns += round(1e9 / self.robot.camera.rate_hz)
             self._frame_due_ns = max(self._frame_due_ns, now)
             self._publish_image(stamp)
 
-    def _set_touched(self, touched: int | None) -> None:
-        if touched is None or touched != self._touched:
-            self._touched = touched
-            self._success.publish(Bool(data=bool(touched == 0)))
-
     def _teleoperate(self, stamp: object) -> None:
-        if not self._teleop_left:
+        if self._teleop_end_s is None:
             return
-        self._teleop_left -= 1
-        if self._teleop_left % _TELEOP_EVERY == 0:
-            goal = expert.target_point(self.simulation)
-            velocities = expert.joint_velocities(self.simulation, goal)
-            if self._teleop_left == 0:
+        is_last = self.simulation.time_s >= self._teleop_end_s
+        self._ticks += 1
+        if is_last or self._ticks % _TELEOP_EVERY == 0:
+            velocities = self.family.expert(self.simulation)
+            if is_last:
                 velocities = np.zeros_like(velocities)  # a person lets go of the stick
             self._teleop.publish(self._jog(stamp, velocities))
-        if self._teleop_left == 0 and self._teleop_done is not None:
-            self._teleop_done.set_result(None)
+        if is_last:
+            self._teleop_end_s = None
+            if self._teleop_done is not None:
+                self._teleop_done.set_result(None)
 
     def _jog(self, stamp: object, velocities: Vector) -> JointJog:
         message = JointJog(joint_names=list(self.robot.joint_names))

@@ -1,15 +1,14 @@
-"""Choosing an off-screen OpenGL backend before MuJoCo is imported."""
+"""MuJoCo, imported once its off-screen OpenGL backend has been chosen."""
 
 import os
 import sys
 
+if sys.platform.startswith('linux') and not os.environ.get('DISPLAY'):
+    os.environ.setdefault('MUJOCO_GL', 'egl')
+# The software renderer would start a thread per core, which fights with the rest of the graph on
+# a small machine; with none it draws in the thread that asks.
+os.environ.setdefault('LP_NUM_THREADS', '0')
 
-def select_backend() -> None:
-    """Render through EGL on one thread unless the user chose otherwise.
+import mujoco
 
-    The software renderer would start a thread per core, which fights with the rest of the graph
-    on a small machine.
-    """
-    if sys.platform.startswith('linux') and not os.environ.get('DISPLAY'):
-        os.environ.setdefault('MUJOCO_GL', 'egl')
-    os.environ.setdefault('LP_NUM_THREADS', '1')
+__all__ = ['mujoco']

@@ -1,17 +1,16 @@
-"""The arm is where its joints put it, and a touch is a touch."""
+"""The arm is where its joints put it."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from typing import Any
 
-from helpers import LAYOUT
 import numpy as np
 import pytest
 
 from mil_ros.core.errors import MilError
 from mil_ros.core.robot import RobotDescription
-from mil_ros.sim import reach
+from mil_ros.sim.families import get_family
 from mil_ros.sim.simulation import Simulation
 
 # Craig's (modified) Denavit-Hartenberg parameters of the Panda, from its maker
@@ -44,7 +43,8 @@ def link7_by_dh(joint_positions: np.ndarray) -> np.ndarray:
 
 
 def put(simulation: Simulation, joint_positions: np.ndarray) -> None:
-    simulation.reset(reach.sample_task('train', 0, 0), LAYOUT, joint_positions)
+    simulation.reset(joint_positions)
+    simulation.refresh()
 
 
 @pytest.mark.parametrize('pose', POSES)
@@ -85,7 +85,7 @@ def test_reset_puts_the_arm_at_rest_where_it_was_told(simulation: Simulation) ->
     put(simulation, POSES['all different'])
     np.testing.assert_array_equal(simulation.joint_positions, POSES['all different'])
     np.testing.assert_array_equal(simulation.joint_velocities, np.zeros(7))
-    np.testing.assert_array_equal(simulation.layout, LAYOUT)
+    assert simulation.time_s == 0.0
 
 
 def test_arm_at_rest_stays_where_it_is(simulation: Simulation) -> None:
@@ -118,47 +118,42 @@ def test_what_is_read_is_a_copy(simulation: Simulation) -> None:
         np.testing.assert_array_equal(getattr(simulation, name), before)
 
 
-def place_object(simulation: Simulation, number: int, offset: np.ndarray) -> None:
-    """Put an object so that its top centre is `offset` from the tip, on a floating arm."""
-    base = simulation.tip + offset - (0.0, 0.0, reach.OBJECT_HEIGHT_M / 2)
-    mocap = simulation.model.body(f'object{number}').mocapid[0]
-    simulation.data.mocap_pos[mocap] = base
-    import mujoco
-
-    mujoco.mj_forward(simulation.model, simulation.data)
+def test_point_in_the_frame_of_a_body(simulation: Simulation) -> None:
+    simulation.put('object0', np.array([0.5, 0.1, 0.03]), np.pi / 2)
+    simulation.refresh()
+    local = simulation.to_local('object0', np.array([0.5, 0.3, 0.05]))
+    np.testing.assert_allclose(local, [0.2, 0.0, 0.02], atol=1e-9)
 
 
-@pytest.mark.parametrize('number', range(reach.OBJECTS))
-def test_touched_names_the_object_at_the_tip(simulation: Simulation, number: int) -> None:
-    place_object(simulation, number, np.array([0.01, 0.0, -0.014]))
-    assert simulation.touched() == number
+def test_each_picture_is_a_new_array(simulation: Simulation) -> None:
+    first = simulation.render()
+    kept = first.copy()
+    simulation.step(np.full(7, 0.5), 0.5)
+    second = simulation.render()
+    assert first.shape == (24, 32, 3)
+    assert first.flags['C_CONTIGUOUS']
+    np.testing.assert_array_equal(first, kept)
+    assert not np.array_equal(first, second)
 
 
-@pytest.mark.parametrize(('beyond_m', 'is_touched'), [(-5e-4, True), (5e-4, False)])
-@pytest.mark.parametrize('side', [(0.0, 0.0, -1.0), (1.0, 0.0, 0.0), (0.0, -1.0, 0.0)])
-def test_touch_ends_at_its_distance(
-    simulation: Simulation, side: tuple[float, ...], beyond_m: float, is_touched: bool
-) -> None:
-    radius_m = simulation.model.geom('tip').size[0]
-    direction = np.array(side)
-    gap_m = reach.TOUCH_DISTANCE_M + beyond_m
-    reach_m = radius_m + gap_m + (0.0 if side[2] else reach.OBJECT_RADIUS_M)
-    place_object(simulation, 0, reach_m * direction + (0.0, 0.0, 0.0 if side[2] else 0.03))
-    assert (simulation.touched() == 0) == is_touched
-
-
-def test_nothing_is_touched_at_home(simulation: Simulation) -> None:
-    assert simulation.touched() is None
-
-
-def test_camera_sees_the_colours_of_the_task(simulation: Simulation) -> None:
-    colours = np.array([[1.0, 0.0, 0.0], [0.0, 1.0, 0.0], [0.0, 0.0, 1.0]])
-    simulation.reset(reach.ReachTask('train', 0, colours), LAYOUT, simulation.robot.home)
-    image = simulation.render().astype(int)
-    assert image.shape == (24, 32, 3)
-    for channel in range(3):
-        others = np.delete(image, channel, axis=2).max(axis=2)
-        assert (image[:, :, channel] > others + 60).any(), f'channel {channel} is not seen'
+def test_camera_looks_at_the_table_from_above(simulation: Simulation) -> None:
+    """The base is at the top of the picture, and the arm's left side at its right."""
+    pictures = []
+    for place in ([0.5, 0.0], [0.4, 0.0], [0.5, 0.15]):
+        simulation.put('object0', np.array([*place, 0.03]), 0.0)
+        simulation.put('object1', np.array([0.5, 2.0, 0.03]), 0.0)
+        simulation.put('object2', np.array([0.5, -2.0, 0.03]), 0.0)
+        simulation.refresh()
+        pictures.append(simulation.render().astype(int))
+    simulation.put('object0', np.array([0.5, 3.0, 0.03]), 0.0)
+    simulation.refresh()
+    empty = simulation.render().astype(int)
+    centre, nearer, left = (
+        np.argwhere(np.abs(p - empty).max(axis=2) > 15).mean(axis=0) for p in pictures
+    )
+    assert nearer[0] < centre[0] - 2
+    assert left[1] > centre[1] + 2
+    np.testing.assert_allclose([nearer[1], left[0]], [centre[1], centre[0]], atol=1.0)
 
 
 def test_arm_with_other_joints_is_refused_in_a_sentence(
@@ -166,4 +161,4 @@ def test_arm_with_other_joints_is_refused_in_a_sentence(
 ) -> None:
     document['joints'][0]['name'] = 'shoulder_pan_joint'
     with pytest.raises(MilError, match=r'shoulder_pan_joint'):
-        Simulation(load(document))
+        Simulation(load(document), get_family('reach'))

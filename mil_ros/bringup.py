@@ -16,12 +16,16 @@ class NodeSpec:
         arguments: Deployment values that become its parameters: parameter -> argument.
         is_lifecycle: Whether it must be configured and activated.
         is_simulation: Whether the hardware takes its place on a real arm.
+        is_hardware: Whether the simulated arm takes its place in simulation.
+        only_with: Argument without which the node is not started; empty for always.
     """
 
     name: str
     arguments: dict[str, str]
     is_lifecycle: bool = False
     is_simulation: bool = False
+    is_hardware: bool = False
+    only_with: str = ''
 
     @property
     def module(self) -> str:
@@ -41,16 +45,30 @@ class Argument:
 
 ARGUMENTS = (
     Argument('robot', 'sim_panda', 'robot file: a shipped name or a path to a .yaml'),
+    Argument(
+        'camera',
+        '',
+        'camera to open: 0, /dev/video0, rtsp://..., a video file or synthetic (default: none, a '
+        "vendor's driver publishes the images)",
+    ),
     Argument('bundle', '', 'policy bundle to adapt (default: the shipped reach policy)'),
     Argument('episodes', '~/mil_episodes', 'folder that demonstrations are recorded into'),
     Argument('policies', '~/mil_policies', 'folder that adapted policies are saved in'),
     Argument('dry_run', 'true', 'publish what the policy would do without moving', bool),
-    Argument('split', 'test', 'colours of the simulated tasks: train or test'),
-    Argument('seed', '0', 'of the simulated tasks and layouts', int),
+    Argument('family', 'reach', 'kind of simulated tasks: reach, push or place'),
+    Argument('split', 'test', 'looks of the simulated tasks: train or test'),
+    Argument('seed', '0', 'of the simulated tasks and scenes', int),
 )
 
 NODES = (
-    NodeSpec('sim', {'robot': 'robot', 'split': 'split', 'seed': 'seed'}, is_simulation=True),
+    NodeSpec(
+        'sim',
+        {'robot': 'robot', 'family': 'family', 'split': 'split', 'seed': 'seed'},
+        is_simulation=True,
+    ),
+    NodeSpec(
+        'camera', {'robot': 'robot', 'source': 'camera'}, is_hardware=True, only_with='camera'
+    ),
     NodeSpec('guard', {'robot': 'robot'}),
     NodeSpec('recorder', {'robot': 'robot', 'directory': 'episodes'}),
     NodeSpec('adaptation', {'robot': 'robot', 'bundle': 'bundle', 'directory': 'policies'}),
@@ -65,8 +83,10 @@ ENVIRONMENT = {
 
 
 def nodes(simulated: bool) -> tuple[NodeSpec, ...]:
-    """Return the nodes to start, with or without the simulated arm."""
-    return tuple(spec for spec in NODES if simulated or not spec.is_simulation)
+    """Return the nodes that may be started, with or without the simulated arm."""
+    return tuple(
+        spec for spec in NODES if not (spec.is_hardware if simulated else spec.is_simulation)
+    )
 
 
 def arguments(simulated: bool) -> tuple[Argument, ...]:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from launch.actions import DeclareLaunchArgument, SetEnvironmentVariable
-from launch.substitutions import LaunchConfiguration
+from launch.conditions import IfCondition
+from launch.substitutions import LaunchConfiguration, PythonExpression
 from launch_ros.actions import LifecycleNode, LifecycleTransition, Node
 from launch_ros.parameter_descriptions import ParameterValue
 from lifecycle_msgs.msg import Transition
@@ -55,6 +56,10 @@ def _make_node(spec: NodeSpec, kinds: Mapping[str, type]) -> Node:
         for parameter, argument in spec.arguments.items()
     }
     make = LifecycleNode if spec.is_lifecycle else Node
+    is_wanted = None
+    if spec.only_with:
+        argument = LaunchConfiguration(spec.only_with)
+        is_wanted = IfCondition(PythonExpression(["'", argument, "' != ''"]))
     return make(
         package='mil_ros',
         executable=spec.name,
@@ -62,4 +67,5 @@ def _make_node(spec: NodeSpec, kinds: Mapping[str, type]) -> Node:
         namespace='',
         parameters=[parameters],
         output='screen',
+        condition=is_wanted,
     )

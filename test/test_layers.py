@@ -52,7 +52,7 @@ OWNERS = {
 }
 # Read by launch files, so they import no layer.
 NO_LAYER = {'__init__.py': set(), 'bringup.py': set(), 'launching.py': {'mil_ros', *ROS}}
-ROBOT_SIDE = ['adaptation_node', 'control_node', 'guard_node', 'recorder_node']
+ROBOT_SIDE = ['adaptation_node', 'camera_node', 'control_node', 'guard_node', 'recorder_node']
 
 
 def find_imports(tree: ast.AST, package: str) -> Iterator[str]:

@@ -45,8 +45,13 @@ class Graph:
             simulated: Whether to start the simulated arm too.
         """
         self._values, self._logs = values, logs
-        self._specs = nodes(simulated)
+        self._specs = [s for s in nodes(simulated) if not s.only_with or values.get(s.only_with)]
         self.processes: dict[str, subprocess.Popen[bytes]] = {}
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The nodes that are started."""
+        return tuple(spec.name for spec in self._specs)
 
     def __enter__(self) -> Graph:
         """Start every node."""

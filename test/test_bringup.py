@@ -1,0 +1,36 @@
+"""Which nodes are started is decided by the table alone."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from mil_ros.bringup import arguments, nodes
+from mil_ros.tools.graph import Graph
+
+ALWAYS = {'guard', 'recorder', 'adaptation', 'control'}
+
+
+def names(simulated: bool) -> set[str]:
+    return {spec.name for spec in nodes(simulated)}
+
+
+def test_the_simulated_arm_stands_for_the_hardware() -> None:
+    assert names(simulated=True) == ALWAYS | {'sim'}
+    assert names(simulated=False) == ALWAYS | {'camera'}
+
+
+def test_only_what_the_nodes_take_is_asked_for() -> None:
+    simulated = {argument.name for argument in arguments(simulated=True)}
+    real = {argument.name for argument in arguments(simulated=False)}
+    assert {'family', 'split', 'seed'} == simulated - real
+    assert {'camera'} == real - simulated
+
+
+@pytest.mark.parametrize(('source', 'has_camera'), [('', False), ('synthetic', True)])
+def test_the_camera_node_is_started_for_a_source(
+    tmp_path: Path, source: str, has_camera: bool
+) -> None:
+    graph = Graph({'camera': source}, tmp_path, simulated=False)
+    assert ('camera' in graph.names) is has_camera

@@ -4,11 +4,17 @@ MIL := .venv/bin/mil
 PYTHON3 := .venv/bin/python
 
 TASK ?= reach
-COLLECT_ARGS ?= --tasks 1200 --demos 8 --workers 2
-TRAIN_ARGS ?= --steps 4500
+COLLECT_ARGS ?= --tasks 800 --demos 8 --workers 2
+TRAIN_ARGS ?=
 PROCESSES ?= 2
 DEMO_ARGS ?=
 TEST_ARGS ?=
+
+# A policy for video-only demonstrations goes on from the one for full demonstrations.
+FAMILY = $(patsubst %-video,%,$(TASK))
+VIDEO = --option 'modality="video"' --option frames=6 --option demo_frames=6
+TRAIN = OMP_NUM_THREADS=1 .venv/bin/torchrun --nproc-per-node $(PROCESSES) -m mil_ros.tools.cli \
+    train --data data/$(FAMILY)-train
 
 # A sourced ROS workspace would shadow the packages of .venv.
 ifdef AMENT_PREFIX_PATH
@@ -43,12 +49,15 @@ format: setup  ## rewrite the code in the house format
 	@$(PYTHON3) -m ruff format
 
 collect: setup  ## record demonstrations of many tasks in simulation; TASK=reach
-	$(MIL) collect --task $(TASK) --out data/$(TASK)-train $(COLLECT_ARGS)
+	$(MIL) collect --task $(FAMILY) --out data/$(FAMILY)-train $(COLLECT_ARGS)
 
-train: collect  ## from nothing to a bundle in models/; TASK=reach
-	OMP_NUM_THREADS=1 .venv/bin/torchrun --nproc-per-node $(PROCESSES) -m mil_ros.tools.cli train \
-	    --data data/$(TASK)-train --out runs/$(TASK) $(TRAIN_ARGS)
-	$(MIL) export runs/$(TASK)/last.pt --out models/$(TASK)
+train: collect  ## from nothing to a bundle in models/; TASK=reach, push-video, ...
+	$(TRAIN) --out runs/$(FAMILY) $(TRAIN_ARGS)
+	$(MIL) export runs/$(FAMILY)/last.safetensors --out models/$(FAMILY)
+ifneq ($(TASK),$(FAMILY))
+	$(TRAIN) --out runs/$(TASK) --start-from runs/$(FAMILY)/last.safetensors $(VIDEO) $(TRAIN_ARGS)
+	$(MIL) export runs/$(TASK)/last.safetensors --out models/$(TASK)
+endif
 
 clean:  ## remove what builds and tests leave; .venv, data/ and runs/ stay
 	@rm -rf build install log demo *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis

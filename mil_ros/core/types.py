@@ -38,8 +38,9 @@ class Demo:
 
     Attributes:
         images: RGB frames at the policy's size, (T, H, W, 3) uint8.
-        joint_positions: In the robot file's joint order, (T, J) in rad.
-        joint_velocities: Demonstrated actions, (T, J) in rad/s.
+        joint_positions: In the robot file's joint order, (T, J) in rad; (T, 0) in a demonstration
+            by video alone.
+        joint_velocities: Demonstrated actions, (T, J) in rad/s; (T, 0) likewise.
     """
 
     images: NDArray[np.uint8]
@@ -62,6 +63,17 @@ class Demo:
     def __len__(self) -> int:
         return len(self.images)
 
+    @classmethod
+    def from_video(cls, images: NDArray[np.uint8]) -> Demo:
+        """Return a demonstration without states and actions from frames (T, H, W, 3)."""
+        nothing = np.zeros((len(images), 0), dtype=np.float32)
+        return cls(images, nothing, nothing)
+
+    @property
+    def is_video_only(self) -> bool:
+        """Whether there are neither states nor actions."""
+        return self.joint_positions.shape[1] == 0
+
     def subsample(self, steps: int) -> Demo:
         """Return `steps` moments spread evenly from the first to the last.
 
@@ -71,11 +83,27 @@ class Demo:
         return Demo(self.images[index], self.joint_positions[index], self.joint_velocities[index])
 
 
-class Policy(Protocol):
-    """Maps what is seen to joint velocities, after adapting to one demonstration."""
+def check_shots(demos: tuple[Demo, ...], shots: int) -> None:
+    """Refuse another number of demonstrations than a policy adapts to.
 
-    def adapt(self, demo: Demo) -> Policy:
-        """Return a new policy that has taken the inner step on `demo`."""
+    Raises:
+        DemoError: If the numbers differ.
+    """
+    if len(demos) != shots:
+        raise DemoError(
+            f'Got {len(demos)} demonstrations, the policy adapts to {shots}; show the task '
+            f'{"once" if shots == 1 else f"{shots} times"} or use another policy.'
+        )
+
+
+class Policy(Protocol):
+    """Maps what is seen to joint velocities, after adapting to demonstrations of one task."""
+
+    def adapt(self, *demos: Demo) -> Policy:
+        """Return a new policy that has taken the inner step on the demonstrations.
+
+        Most policies adapt to one; K-shot policies to the number they were trained for.
+        """
         ...
 
     def act(self, observation: Observation) -> Vector:

@@ -1,7 +1,8 @@
 """Datasets for meta-training: many tasks, each with several aligned demonstrations.
 
-On disk a dataset is ``dataset.json`` and one uncompressed ``.npz`` per task under ``tasks/``, with
-``images`` (K, T, H, W, 3) uint8, ``joint_positions`` and ``joint_velocities`` (K, T, J) float32.
+On disk a dataset is ``dataset.json`` and one ``.npy`` file per task under ``tasks/``, an array
+(K, T) of records: ``images`` (H, W, 3) uint8, ``joint_positions`` and ``joint_velocities`` (J,)
+float32. The files are mapped, not read: a training step touches only the frames that it draws.
 """
 
 from __future__ import annotations
@@ -12,13 +13,14 @@ import json
 import os
 from pathlib import Path
 from typing import Any
-import zipfile
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mil_ros.core.errors import DatasetError
 from mil_ros.core.types import Demo
+
+_MAPPED_TASKS = 800  # each keeps a file open, of which a process may usually have 1024
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,7 +42,7 @@ class DatasetInfo:
 
 def task_path(directory: Path, index: int) -> Path:
     """Return where task `index` is stored."""
-    return directory / 'tasks' / f'{index:06d}.npz'
+    return directory / 'tasks' / f'{index:06d}.npy'
 
 
 def save_info(directory: Path, info: DatasetInfo) -> None:
@@ -91,13 +93,17 @@ def save_task(directory: Path, index: int, demos: list[Demo]) -> None:
     """Write one task; either the whole file appears or none."""
     path = task_path(directory, index)
     temporary = path.with_suffix(f'.{os.getpid()}.tmp')
+    first = demos[0]
+    fields = [
+        ('images', np.uint8, first.images.shape[1:]),
+        ('joint_positions', np.float32, first.joint_positions.shape[1:]),
+        ('joint_velocities', np.float32, first.joint_velocities.shape[1:]),
+    ]
+    records = np.empty((len(demos), len(first)), dtype=fields)
+    for name, *_ in fields:
+        records[name] = np.stack([getattr(demo, name) for demo in demos])
     with temporary.open('wb') as file:
-        np.savez(
-            file,
-            images=np.stack([d.images for d in demos]),
-            joint_positions=np.stack([d.joint_positions for d in demos]),
-            joint_velocities=np.stack([d.joint_velocities for d in demos]),
-        )
+        np.save(file, records)
     temporary.replace(path)
 
 
@@ -110,7 +116,13 @@ def write_atomically(path: Path, content: bytes) -> None:
 
 @dataclass(frozen=True, eq=False, slots=True)
 class TaskData:
-    """The demonstrations of one task, shapes as in the module docstring."""
+    """The demonstrations of one task.
+
+    Attributes:
+        images: RGB frames, mapped from disk, (K, T, H, W, 3) uint8.
+        joint_positions: (K, T, J) in rad.
+        joint_velocities: Demonstrated actions, (K, T, J) in rad/s.
+    """
 
     images: NDArray[np.uint8]
     joint_positions: NDArray[np.float32]
@@ -118,7 +130,7 @@ class TaskData:
 
 
 class Dataset:
-    """Read access to a dataset; each task is read when asked for."""
+    """Read access to a dataset; a task is mapped and checked when asked for, the latest stay."""
 
     def __init__(self, directory: Path) -> None:
         """Open a dataset.
@@ -128,6 +140,7 @@ class Dataset:
         """
         self.directory = directory
         self.info = load_info(directory)
+        self._tasks: dict[int, TaskData] = {}
         missing = [i for i in range(self.info.tasks) if not task_path(directory, i).exists()]
         if missing:
             raise DatasetError(
@@ -148,12 +161,18 @@ class Dataset:
         """Time steps of every demonstration, T."""
         return int(self._read(0).images.shape[1])
 
+    def shape(self, index: int) -> tuple[int, int]:
+        """Return how many demonstrations task `index` has and their time steps, (K, T)."""
+        return self.info.demos, self.steps
+
     def load(self, index: int) -> TaskData:
-        """Read one task.
+        """Return one task.
 
         Raises:
             DatasetError: If its file is damaged or of the wrong shape.
         """
+        if index in self._tasks:
+            return self._tasks[index]
         data = self._read(index)
         if data.images.shape[1] != self.steps:
             raise DatasetError(
@@ -161,14 +180,21 @@ class Dataset:
                 f'{data.images.shape[1]} steps, the first task has {self.steps}; expected one '
                 'length, delete it and run `mil collect` again.'
             )
+        self._tasks[index] = data
+        while len(self._tasks) > _MAPPED_TASKS:
+            del self._tasks[next(iter(self._tasks))]
         return data
 
     def _read(self, index: int) -> TaskData:
         path = task_path(self.directory, index)
         try:
-            with np.load(path, allow_pickle=False) as file:
-                data = TaskData(file['images'], file['joint_positions'], file['joint_velocities'])
-        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as err:
+            records = np.load(path, mmap_mode='r', allow_pickle=False)
+            data = TaskData(
+                records['images'],
+                np.array(records['joint_positions']),
+                np.array(records['joint_velocities']),
+            )
+        except (OSError, ValueError, IndexError, EOFError) as err:
             raise DatasetError(
                 f'{path} is damaged ({err}); delete it and run `mil collect` again.'
             ) from err

@@ -11,11 +11,12 @@ from numpy.typing import NDArray
 import onnxruntime
 
 from mil_ros.core.errors import BundleError, DemoError
-from mil_ros.core.types import Demo, Observation, Vector
+from mil_ros.core.types import check_shots, Demo, Observation, Vector
 from mil_ros.inference.bundle import ADAPT, Bundle, POLICY, Weights
 
 Array = NDArray[np.float32]
 
+STREAMS = ('images', 'joint_positions', 'joint_velocities')
 _KEPT_SESSIONS = 4
 
 
@@ -44,6 +45,11 @@ class OnnxPolicy:
         self._parameters = {n: _get(self.weights, n, bundle) for n in names[2:]}
 
     @property
+    def modality(self) -> str:
+        """What it adapts to: ``full`` (video, states and actions) or ``video``."""
+        return str(self.bundle.manifest['policy']['modality'])
+
+    @property
     def parameters(self) -> Weights:
         """The parameters that acting needs, by name."""
         return self._parameters
@@ -58,40 +64,43 @@ class OnnxPolicy:
         (velocities,) = self._session.run(None, feed)
         return np.asarray(velocities[0], dtype=np.float64)
 
-    def adapt(self, demo: Demo) -> OnnxPolicy:
-        """Return a new policy after one inner step; see `core.types.Policy`."""
-        return self.adapt_and_report(demo)[0]
+    def adapt(self, *demos: Demo) -> OnnxPolicy:
+        """Return a new policy after the inner step; see `core.types.Policy`."""
+        return self.adapt_and_report(*demos)[0]
 
     def adapt_and_report(
-        self, demo: Demo, step_scale: float = 1.0
+        self, *demos: Demo, step_scale: float = 1.0
     ) -> tuple[OnnxPolicy, AdaptReport]:
         """Take the inner step.
 
         Args:
-            demo: Demonstration at the policy's image size, at least two steps long.
+            demos: Demonstrations at the policy's image size, at least two steps long each.
             step_scale: Factor on the learned step sizes; 0 gives the policy without adaptation.
 
         Raises:
             BundleError: If this bundle is already adapted.
-            DemoError: If the demonstration does not fit the policy, or the step blows up.
+            DemoError: If the demonstrations do not fit the policy, or the step blows up.
         """
         if self.bundle.is_adapted:
             raise BundleError(
                 f'Bundle {self.bundle.name!r} is already adapted; adapt its parent '
                 f'{self.bundle.manifest["parent"]["name"]!r} instead.'
             )
-        self._check(demo)
-        spread = demo.subsample(self.bundle.manifest['policy']['demo_frames'])
+        policy = self.bundle.manifest['policy']
+        check_shots(demos, policy['shots'])
+        for demo in demos:
+            self._check(demo)
+        spread = [demo.subsample(policy['demo_frames']) for demo in demos]
         session = _open(self.bundle, ADAPT)
-        feed: dict[str, NDArray[np.generic]] = {
-            'images': spread.images,
-            'joint_positions': spread.joint_positions,
-            'joint_velocities': spread.joint_velocities,
-        }
         scale = np.float32(step_scale)
-        for value in session.get_inputs()[3:]:
-            array = _get(self.weights, value.name, self.bundle)
-            feed[value.name] = array * scale if value.name.startswith('step_size.') else array
+        feed: dict[str, NDArray[np.generic]] = {}
+        for value in session.get_inputs():
+            name = value.name
+            if name in STREAMS:
+                feed[name] = np.concatenate([getattr(demo, name) for demo in spread])
+                continue
+            array = _get(self.weights, name, self.bundle)
+            feed[name] = array * scale if name.startswith('step_size.') else array
         names = [value.name for value in session.get_outputs()]
         outputs = dict(zip(names, session.run(None, feed), strict=True))
         report = AdaptReport(float(outputs.pop('loss_before')), float(outputs.pop('loss_after')))
@@ -115,16 +124,24 @@ class OnnxPolicy:
                 f'{self.bundle.name!r} expects {size[1]}x{size[0]}; record with the camera of '
                 f'robot {self.bundle.manifest["robot"]["name"]!r}.'
             )
+        if len(demo) < 2:
+            raise DemoError(
+                f'Demo has {len(demo)} frames, expected at least 2; record a longer one.'
+            )
+        if self.modality == 'video':
+            return
+        if demo.is_video_only:
+            raise DemoError(
+                f'Demo is a video without joint states and actions, the policy '
+                f'{self.bundle.name!r} adapts to all three; record it with /recorder/start or use '
+                'a policy trained for video alone.'
+            )
         joints = self.bundle.manifest['robot']['joint_names']
         if demo.joint_positions.shape[1] != len(joints):
             raise DemoError(
                 f'Demo has {demo.joint_positions.shape[1]} joints, the policy '
                 f'{self.bundle.name!r} expects {len(joints)} ({", ".join(joints)}); record with '
                 f'robot {self.bundle.manifest["robot"]["name"]!r}.'
-            )
-        if len(demo) < 2:
-            raise DemoError(
-                f'Demo has {len(demo)} frames, expected at least 2; record a longer one.'
             )
 
 

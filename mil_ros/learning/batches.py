@@ -9,8 +9,7 @@ from numpy.typing import NDArray
 import torch
 from torch import Tensor
 
-from mil_ros.core.types import Demo
-from mil_ros.data.dataset import Dataset, TaskData
+from mil_ros.data.dataset import Dataset
 from mil_ros.learning.config import MilConfig
 from mil_ros.learning.inner_step import Batch
 
@@ -36,8 +35,9 @@ class Normaliser:
 
     @classmethod
     def from_dataset(cls, dataset: Dataset) -> Normaliser:
-        """Measure the scales on the first tasks of a dataset."""
-        tasks = [dataset.load(i) for i in range(min(len(dataset), _STATS_TASKS))]
+        """Measure the scales on tasks from all over a dataset."""
+        spread = np.linspace(0, len(dataset) - 1, min(len(dataset), _STATS_TASKS)).round()
+        tasks = [dataset.load(int(i)) for i in spread]
         joints = tasks[0].joint_positions.shape[-1]
         states = np.concatenate([t.joint_positions.reshape(-1, joints) for t in tasks])
         actions = np.concatenate([t.joint_velocities.reshape(-1, joints) for t in tasks])
@@ -48,26 +48,22 @@ class Normaliser:
         )
 
     def to_batch(
-        self,
-        images: NDArray[np.uint8],
-        joint_positions: NDArray[np.float32],
-        joint_velocities: NDArray[np.float32],
-        final_pose: NDArray[np.float32],
+        self, images: Tensor, positions: Tensor, velocities: Tensor, final: Tensor
     ) -> Batch:
-        """Return tensors from (T, H, W, 3) uint8, (T, J) rad, (T, J) rad/s and (J,) rad."""
-        pixels = torch.from_numpy(np.ascontiguousarray(images)).permute(0, 3, 1, 2)
-        return Batch(
-            pixels.float().div(255.0).contiguous(),  # (T, 3, H, W)
-            (torch.from_numpy(joint_positions) - self.state_mean) / self.state_std,
-            torch.from_numpy(joint_velocities) / self.action_std,
-            (torch.from_numpy(final_pose) - self.state_mean) / self.state_std,
-        )
+        """Return what the network sees.
 
-    def demo_to_batch(self, demo: Demo) -> Batch:
-        """Return the tensors of a whole demonstration."""
-        positions = demo.joint_positions
-        final = final_pose(positions)
-        return self.to_batch(demo.images, positions, demo.joint_velocities, final)
+        Args:
+            images: RGB, (B, T, H, W, 3) uint8.
+            positions: Joint positions, (B, T, J) in rad.
+            velocities: Joint velocities, (B, T, J) in rad/s.
+            final: Pose that the demonstration of each frame ends in, (B, T, J) in rad.
+        """
+        return Batch(
+            images.float() / 255.0,
+            (positions - self.state_mean) / self.state_std,
+            velocities / self.action_std,
+            (final - self.state_mean) / self.state_std,
+        )
 
 
 def sample_meta_batch(
@@ -76,8 +72,8 @@ def sample_meta_batch(
     config: MilConfig,
     step: int,
     share: tuple[int, int] = (0, 1),
-) -> list[tuple[Batch, Batch]]:
-    """Return (demonstration, trial) pairs, one per task, for a meta-training step.
+) -> tuple[Batch, Batch]:
+    """Return demonstrations and trials, one of each per task, for a meta-training step.
 
     Depends on nothing but its arguments, so training resumes with the very batches that it
     would have seen, and several processes see together what one would.
@@ -90,28 +86,59 @@ def sample_meta_batch(
         share: Rank and number of the processes that share the tasks of a step.
     """
     rng = np.random.default_rng([config.seed, step])
-    demos, frames = dataset.info.demos, dataset.steps
-    draws = []
-    for task in rng.choice(len(dataset), config.meta_batch, replace=False):
-        pair = rng.choice(demos, 2, replace=False)
-        steps = [np.sort(rng.choice(frames, config.frames, replace=False)) for _ in pair]
-        draws.append((int(task), list(zip(pair, steps, strict=True))))
+    tasks = rng.choice(len(dataset), config.meta_batch, replace=False)
+    draws = [_draw(rng, dataset, config, int(task)) for task in tasks]
     rank, processes = share
-    batches = []
-    for task, sides in draws[rank::processes]:
+    sides = zip(*draws[rank::processes], strict=True)
+    demo, trial = (_read(dataset, normaliser, side) for side in sides)
+    return demo, trial
+
+
+_Frames = tuple[int, list[tuple[int, NDArray[np.int64]]]]  # task, then (demo, time steps) of each
+
+
+def _draw(
+    rng: np.random.Generator, dataset: Dataset, config: MilConfig, task: int
+) -> tuple[_Frames, _Frames]:
+    """Choose the frames of one task: of K demonstrations to adapt to, and of one trial."""
+    demos, steps = dataset.shape(task)
+    order = rng.choice(demos, config.shots + 1, replace=False)
+    draw = _spread_frames if config.is_ordered else _any_frames
+    shown = [(int(k), draw(rng, steps, config.frames)) for k in order[1:]]
+    judged = [(int(order[0]), _any_frames(rng, steps, config.trial_frames))]
+    return (task, shown), (task, judged)
+
+
+def _any_frames(rng: np.random.Generator, steps: int, frames: int) -> NDArray[np.int64]:
+    return np.sort(rng.choice(steps, frames, replace=False))
+
+
+def _spread_frames(rng: np.random.Generator, steps: int, frames: int) -> NDArray[np.int64]:
+    """Choose frames spread evenly with some jitter, the last of all among them."""
+    spacing = (steps - 1) / max(1, frames - 1)
+    places = np.linspace(steps - 1.0, 0.0, frames)[::-1].copy()  # a single one is the last
+    places[:-1] += rng.uniform(-0.5, 0.5, size=frames - 1) * spacing
+    return np.clip(places.round(), 0, steps - 1).astype(np.int64)
+
+
+def _read(dataset: Dataset, normaliser: Normaliser, draws: tuple[_Frames, ...]) -> Batch:
+    tasks = []
+    for task, demos in draws:
         data = dataset.load(task)
-        demo, trial = (_to_batch(data, int(k), at, normaliser) for k, at in sides)
-        batches.append((demo, trial))
-    return batches
-
-
-def _to_batch(data: TaskData, k: int, steps: NDArray[np.int64], normaliser: Normaliser) -> Batch:
-    return normaliser.to_batch(
-        data.images[k][steps],
-        data.joint_positions[k][steps],
-        data.joint_velocities[k][steps],
-        final_pose(data.joint_positions[k]),
-    )
+        parts = [
+            (
+                data.images[k, at],
+                data.joint_positions[k, at],
+                data.joint_velocities[k, at],
+                np.broadcast_to(
+                    final_pose(data.joint_positions[k]), (len(at), len(normaliser.state_mean))
+                ),
+            )
+            for k, at in demos
+        ]
+        tasks.append([np.concatenate(arrays) for arrays in zip(*parts, strict=True)])
+    stacked = [torch.from_numpy(np.stack(arrays)) for arrays in zip(*tasks, strict=True)]
+    return normaliser.to_batch(*stacked)
 
 
 def final_pose(joint_positions: NDArray[np.float32]) -> NDArray[np.float32]:

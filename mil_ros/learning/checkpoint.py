@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass
 import json
 from pathlib import Path
@@ -42,7 +43,11 @@ class Checkpoint:
 
 
 def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
-    """Write a checkpoint; a crash leaves the previous file whole."""
+    """Write a checkpoint; a crash leaves the previous file whole.
+
+    Raises:
+        CheckpointError: If it cannot be written, such as on a full disk.
+    """
     tensors: dict[str, Tensor] = {}
     groups = {
         'params': checkpoint.params,
@@ -62,8 +67,16 @@ def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
         'data': json.dumps(checkpoint.data),
     }
     temporary = path.with_suffix('.tmp')
-    save_file(tensors, temporary, metadata=metadata)
-    temporary.replace(path)
+    try:
+        save_file(tensors, temporary, metadata=metadata)
+        temporary.replace(path)
+    except (OSError, SafetensorError) as err:
+        with suppress(OSError):
+            temporary.unlink()
+        raise CheckpointError(
+            f'Cannot write {path} ({err}); the previous checkpoint is whole. Free some space and '
+            'run the same command again, it goes on from there.'
+        ) from err
 
 
 def load_checkpoint(path: Path) -> Checkpoint:
@@ -85,7 +98,7 @@ def load_checkpoint(path: Path) -> Checkpoint:
             MilConfig.from_json(metadata['config']),
             int(metadata['step']),
             groups['params'],
-            groups['step_sizes'],
+            groups.get('step_sizes', {}),  # a baseline has none
             groups.get('moments', {}),
             Normaliser(**groups['stats']),
             json.loads(metadata['data']),

@@ -6,6 +6,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from mil_ros.core.errors import ConfigError
 from mil_ros.core.robot import RobotDescription
 from mil_ros.learning.checkpoint import Checkpoint
 from mil_ros.learning.onnx_graphs import export_adapt, export_policy
@@ -22,8 +23,16 @@ def export_graphs(
         name: What to call the bundle.
         path: A new or empty folder.
         commit: Version of the source, for the record.
+
+    Raises:
+        ConfigError: If the policy is a baseline, which has no inner step.
     """
     config, normaliser = checkpoint.config, checkpoint.normaliser
+    if config.method != 'mil':
+        raise ConfigError(
+            f'Checkpoint is of method {config.method}, a bundle adapts by a gradient step; '
+            'expected method mil. Evaluate the checkpoint itself.'
+        )
     path.mkdir(parents=True, exist_ok=True)
     export_policy(checkpoint.params, normaliser, config, path / 'policy.onnx')
     export_adapt(checkpoint.params, checkpoint.step_sizes, normaliser, config, path / 'adapt.onnx')
@@ -46,6 +55,8 @@ def export_graphs(
             'image_height': config.image_height,
             'image_width': config.image_width,
             'rate_hz': checkpoint.data['rate_hz'],
+            'modality': config.modality,
+            'shots': config.shots,
             'demo_frames': config.demo_frames,
             'inputs': {
                 'image': {'shape': image, 'type': 'uint8', 'unit': 'RGB'},

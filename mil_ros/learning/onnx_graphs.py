@@ -8,6 +8,7 @@ products.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +20,10 @@ from torch.fx.experimental.proxy_tensor import make_fx
 from mil_ros.learning.batches import FINAL_SHARE, Normaliser
 from mil_ros.learning.config import MilConfig
 from mil_ros.learning.inner_step import Batch, inner_step, pre_update_loss
-from mil_ros.learning.network import forward, Params, POST_UPDATE, PRE_UPDATE
+from mil_ros.learning.network import expand, forward, Params, POST_UPDATE, PRE_UPDATE
 
 OPSET = 18
+STREAMS = ('images', 'joint_positions', 'joint_velocities')
 
 
 def policy_names(params: Params) -> list[str]:
@@ -36,13 +38,13 @@ def adapt_names(params: Params) -> list[str]:
 
 def export_policy(params: Params, normaliser: Normaliser, config: MilConfig, path: Path) -> None:
     """Write the graph ``image, joint_positions, <parameters> -> joint_velocities``."""
-    names = policy_names(params)
+    names, exact = policy_names(params), replace(config, precision='float32')
 
     def act(image: Tensor, joint_positions: Tensor, *weights: Tensor) -> Tensor:
         batch = _to_batch(image, joint_positions, joint_positions, normaliser)
-        leaves = dict(zip(names, weights, strict=True))
-        action, _ = forward(leaves, batch.images, batch.state, config)
-        return action * normaliser.action_std
+        leaves = expand(dict(zip(names, weights, strict=True)), 1)
+        action, _ = forward(leaves, batch.images, batch.state, exact)
+        return action[0] * normaliser.action_std
 
     example = (
         torch.zeros(1, config.image_height, config.image_width, 3, dtype=torch.uint8),
@@ -59,44 +61,54 @@ def export_adapt(
     """Write the graph of one inner step.
 
     ``images, joint_positions, joint_velocities, <parameters>, step_size.<parameter> ...`` to
-    ``adapted.<parameter> ..., loss_before, loss_after``.
+    ``adapted.<parameter> ..., loss_before, loss_after``. A policy that adapts to video alone has
+    neither joint positions nor velocities among its inputs.
     """
     names, adapted = adapt_names(params), list(step_sizes)
+    exact = replace(config, precision='float32')
 
-    def adapt(
-        images: Tensor, joint_positions: Tensor, joint_velocities: Tensor, *weights: Tensor
-    ) -> tuple[Tensor, ...]:
-        batch = _to_batch(images, joint_positions, joint_velocities, normaliser)
+    streams = ['images'] if config.modality == 'video' else list(STREAMS)
+
+    def adapt(*inputs: Tensor) -> tuple[Tensor, ...]:
+        images, weights = inputs[0], inputs[len(streams) :]
+        absent = torch.zeros(len(images), config.joints)
+        positions, velocities = inputs[1 : len(streams)] or (absent, absent)
+        batch = _to_batch(images, positions, velocities, normaliser, config.shots)
         leaves = {n: w.detach().requires_grad_() for n, w in zip(names, weights, strict=False)}
         sizes = dict(zip(adapted, weights[len(names) :], strict=True))
-        after, before_loss = inner_step(leaves, sizes, batch, config)
-        after_loss = pre_update_loss(after, batch, config)
-        return (*(after[n] for n in adapted), before_loss, after_loss)
+        after = expand(leaves, 1)
+        losses = []
+        for _ in range(config.inner_steps):
+            after, loss = inner_step(after, sizes, batch, exact)
+            losses.append(loss[0])
+        losses.append(pre_update_loss(after, batch, exact)[0])
+        return (*(after[n][0] for n in adapted), losses[0], losses[-1])
 
-    steps = config.demo_frames
+    steps = config.shots * config.demo_frames
     example = (
         torch.zeros(steps, config.image_height, config.image_width, 3, dtype=torch.uint8),
-        torch.zeros(steps, config.joints),
-        torch.zeros(steps, config.joints),
+        *(torch.zeros(steps, config.joints) for _ in streams[1:]),
         *(params[n].detach() for n in names),
         *(step_sizes[n].detach() for n in adapted),
     )
-    inputs = ['images', 'joint_positions', 'joint_velocities', *names]
+    inputs = [*streams, *names]
     inputs += [f'step_size.{n}' for n in adapted]
     outputs = [f'adapted.{n}' for n in adapted] + ['loss_before', 'loss_after']
     _export(adapt, example, inputs, outputs, path)
 
 
 def _to_batch(
-    images: Tensor, joint_positions: Tensor, joint_velocities: Tensor, normaliser: Normaliser
+    images: Tensor,
+    joint_positions: Tensor,
+    joint_velocities: Tensor,
+    normaliser: Normaliser,
+    shots: int = 1,
 ) -> Batch:
-    state = (joint_positions - normaliser.state_mean) / normaliser.state_std
-    return Batch(
-        images.permute(0, 3, 1, 2).float() / 255.0,
-        state,
-        joint_velocities / normaliser.action_std,
-        state[-max(1, len(state) // FINAL_SHARE) :].mean(dim=0),
-    )
+    demos = joint_positions.view(shots, -1, joint_positions.shape[1])  # (K, T, J)
+    last = max(1, demos.shape[1] // FINAL_SHARE)
+    final = demos[:, -last:].mean(dim=1, keepdim=True).expand_as(demos).flatten(0, 1)
+    arrays = (images, joint_positions, joint_velocities, final)
+    return normaliser.to_batch(*(array[None] for array in arrays))
 
 
 def _export(

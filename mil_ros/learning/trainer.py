@@ -9,12 +9,14 @@ import math
 from pathlib import Path
 import signal
 import threading
+import time
 
 import torch
 from torch import distributed, Tensor
 
-from mil_ros.core.errors import CheckpointError, DatasetError, MilError
+from mil_ros.core.errors import CheckpointError, ConfigError, DatasetError, MilError
 from mil_ros.data.dataset import Dataset
+from mil_ros.learning.baselines import baseline_loss, init_encoder
 from mil_ros.learning.batches import Normaliser, sample_meta_batch
 from mil_ros.learning.checkpoint import (
     Checkpoint,
@@ -24,8 +26,11 @@ from mil_ros.learning.checkpoint import (
     save_checkpoint,
 )
 from mil_ros.learning.config import MilConfig
-from mil_ros.learning.inner_step import init_step_sizes, meta_loss
+from mil_ros.learning.inner_step import Batch, init_step_sizes, Losses, meta_loss
 from mil_ros.learning.network import init_params
+
+SAVE_PERIOD_S = 60.0
+_CHUNK = 12  # tasks of one graph: few enough for the caches, enough to hide the overhead
 
 
 class DivergedError(MilError):
@@ -54,11 +59,17 @@ def _check_size(dataset: Dataset, config: MilConfig) -> None:
             f'{dataset.directory} has {len(dataset)} tasks, a meta-batch needs '
             f'{config.meta_batch}; collect more tasks or lower meta_batch.'
         )
-    frames = dataset.steps
-    if frames < config.frames:
+    needed = max(config.frames, config.trial_frames)
+    if dataset.steps < needed:
         raise DatasetError(
-            f'{dataset.directory} has demonstrations of {frames} frames, a training step draws '
-            f'{config.frames}; collect longer ones or lower frames.'
+            f'{dataset.directory} has demonstrations of {dataset.steps} frames, a training step '
+            f'draws {needed}; collect longer ones or lower frames and trial_frames.'
+        )
+    if dataset.info.demos <= config.shots:
+        raise DatasetError(
+            f'{dataset.directory} has {dataset.info.demos} demonstrations per task, a training '
+            f'step needs {config.shots + 1} (shots to adapt to and one to judge by); collect more '
+            'or lower shots.'
         )
 
 
@@ -87,6 +98,7 @@ class Trainer:
 
         Raises:
             DatasetError: If the dataset has too few tasks or too short demonstrations.
+            ConfigError: If there are more processes than tasks in a step.
         """
         _check_size(dataset, config)
         self.dataset = dataset
@@ -96,11 +108,16 @@ class Trainer:
         self._share = (
             (distributed.get_rank(), distributed.get_world_size()) if is_shared else (0, 1)
         )
+        if config.meta_batch < self._share[1]:
+            raise ConfigError(
+                f'meta_batch is {config.meta_batch}; expected at least one task for each of the '
+                f'{self._share[1]} processes, raise it or start fewer.'
+            )
         self.normaliser = Normaliser.from_dataset(dataset)
-        self.params = {n: p.requires_grad_() for n, p in init_params(config).items()}
-        self.step_sizes = {
-            n: s.requires_grad_() for n, s in init_step_sizes(self.params, config).items()
-        }
+        params = init_params(config) | init_encoder(config)
+        step_sizes = init_step_sizes(params, config) if config.method == 'mil' else {}
+        self.params = {n: p.requires_grad_() for n, p in params.items()}
+        self.step_sizes = {n: s.requires_grad_() for n, s in step_sizes.items()}
         self._names = [f'params/{n}' for n in self.params]
         self._names += [f'step_sizes/{n}' for n in self.step_sizes]
         self._leaves = [*self.params.values(), *self.step_sizes.values()]
@@ -110,28 +127,35 @@ class Trainer:
             [
                 {'params': list(group.values()), 'lr': rate, 'initial_lr': rate}
                 for group, rate in zip(groups, rates, strict=True)
+                if group
             ]
         )
 
     def run(
-        self, checkpoint: Path, report: Callable[[StepReport], None], save_every: int = 100
+        self,
+        checkpoint: Path,
+        report: Callable[[StepReport], None],
+        save_period_s: float = SAVE_PERIOD_S,
     ) -> None:
         """Train until the configured number of steps, saving as it goes.
 
         Args:
             checkpoint: File to keep the state in; also written when interrupted.
             report: Called after each step.
-            save_every: Steps between two saves.
+            save_period_s: Time between two saves.
 
         Raises:
             DivergedError: If a loss is not finite; the last good state stays on disk.
+            CheckpointError: If the disk is full; the last good state stays on disk.
         """
+        saved_s = time.monotonic()
         try:
             while self.step < self.config.steps:
                 report(self._train_step())
-                if self.step % save_every == 0:
+                if time.monotonic() - saved_s >= save_period_s:
                     self.save(checkpoint)
-        except DivergedError:
+                    saved_s = time.monotonic()
+        except (DivergedError, CheckpointError):
             raise
         except BaseException:
             self.save(checkpoint)
@@ -142,7 +166,11 @@ class Trainer:
         """Write the state as it is between two steps; of several processes, the first does."""
         if self._share[0] != 0:
             return
-        state = Checkpoint(
+        save_checkpoint(path, self.state())
+
+    def state(self) -> Checkpoint:
+        """Return the state between two steps; it shares memory with the training."""
+        return Checkpoint(
             self.config,
             self.step,
             self.params,
@@ -151,7 +179,6 @@ class Trainer:
             self.normaliser,
             asdict(self.dataset.info),
         )
-        save_checkpoint(path, state)
 
     def resume(self, path: Path) -> None:
         """Go on from a saved state.
@@ -176,6 +203,27 @@ class Trainer:
         self.normaliser = state.normaliser
         self.step = state.step
 
+    def start_from(self, path: Path) -> int:
+        """Take over what another training learned, wherever names and shapes are the same.
+
+        Args:
+            path: Checkpoint of any configuration.
+
+        Returns:
+            How many tensors were taken over.
+        """
+        state = load_checkpoint(path)
+        pairs = [
+            (mine, known[name])
+            for own, known in ((self.params, state.params), (self.step_sizes, state.step_sizes))
+            for name, mine in own.items()
+            if name in known and known[name].shape == mine.shape
+        ]
+        with torch.no_grad():
+            for mine, theirs in pairs:
+                mine.copy_(theirs)
+        return len(pairs)
+
     def _add_up(self, measured: Tensor) -> list[float]:
         """Add up gradients and losses over the processes that share the step."""
         if self._share[1] > 1:
@@ -188,8 +236,13 @@ class Trainer:
                 part.copy_(total.view_as(part))
         return measured.tolist()
 
+    def _compute_losses(self, demos: Batch, trials: Batch) -> Losses:
+        if self.config.method != 'mil':
+            return baseline_loss(self.params, demos, trials, self.config)
+        return meta_loss(self.params, self.step_sizes, demos, trials, self.config, self.step)
+
     def _train_step(self) -> StepReport:
-        pairs = sample_meta_batch(
+        demos, trials = sample_meta_batch(
             self.dataset, self.normaliser, self.config, self.step, self._share
         )
         decay = 0.5 * (1.0 + math.cos(math.pi * self.step / self.config.steps))
@@ -197,12 +250,12 @@ class Trainer:
             group['lr'] = group['initial_lr'] * decay
         self._optimiser.zero_grad(set_to_none=False)
         measured = torch.zeros(3)
-        for demo, trial in pairs:  # one graph at a time keeps memory flat
-            loss, actions, before = meta_loss(
-                self.params, self.step_sizes, demo, trial, self.config
-            )
-            (loss / self.config.meta_batch).backward()
-            measured += torch.stack([loss, actions, before]).detach() / self.config.meta_batch
+        for first in range(0, len(demos), _CHUNK):
+            tasks = slice(first, first + _CHUNK)
+            losses = self._compute_losses(demos[tasks], trials[tasks])
+            (losses.objective.sum() / self.config.meta_batch).backward()
+            sums = [losses.objective.sum(), losses.action.sum(), losses.before.sum()]
+            measured += torch.stack(sums).detach() / self.config.meta_batch
         post, action, pre = self._add_up(measured)
         if not math.isfinite(post):
             raise DivergedError(

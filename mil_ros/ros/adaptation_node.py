@@ -17,7 +17,7 @@ from std_msgs.msg import String
 from mil_ros.core.errors import OrderError
 from mil_ros.core.resources import share_dir
 from mil_ros.core.robot import load_robot
-from mil_ros.data.episode import load_demo
+from mil_ros.data.video import load_shown
 from mil_ros.inference.bundle import check_robot, load_bundle, save_adapted
 from mil_ros.inference.onnx_policy import OnnxPolicy
 from mil_ros.ros.node import add_trigger, add_waiting_trigger, in_thread, LATCHED, run_node, status
@@ -81,7 +81,7 @@ class AdaptationNode(Node):
     def _adapt_to(self, episode: Path) -> dict[str, Any]:
         """Read, adapt and save; runs in a thread of its own."""
         started_s = time.perf_counter()
-        demo = load_demo(episode, self.robot)
+        demo = load_shown(episode, self.robot, self.policy.modality)
         read_s = time.perf_counter()
         adapted, losses = self.policy.adapt_and_report(demo)
         step_s = time.perf_counter()

@@ -6,6 +6,7 @@ import argparse
 from collections.abc import Sequence
 import importlib
 import sys
+from typing import Any
 
 from mil_ros import __version__
 from mil_ros.core.errors import MilError
@@ -24,6 +25,10 @@ VERBS = {
         'meta-train a policy on a dataset',
         'mil train --data data/reach-train --out runs/reach --steps 4500',
     ),
+    'import-video': (
+        'make a demonstration of a video, filmed with anything',
+        'mil import-video cup.mp4 --out ~/mil_episodes/cup --robot panda --json cup.json',
+    ),
     'export': (
         'turn a checkpoint into a bundle for the robot',
         'mil export runs/reach/last.safetensors --out models/reach',
@@ -31,6 +36,10 @@ VERBS = {
     'evaluate': (
         'closed-loop success on held-out tasks',
         'mil evaluate models/reach --trials 200 --seed 1 --json result.json',
+    ),
+    'inspect': (
+        'what is in an episode or a folder of them; repair of what was cut off',
+        'mil inspect ~/mil_episodes/20261122_101500_000_reach --json episode.json',
     ),
     'bench': (
         'figures against the limits of this project',
@@ -55,8 +64,12 @@ def build_parser(verb: str | None = None) -> argparse.ArgumentParser:
             formatter_class=argparse.ArgumentDefaultsHelpFormatter,
         )
         if name == verb:
-            importlib.import_module(f'mil_ros.tools.{name}').add_arguments(sub)
+            _import(name).add_arguments(sub)
     return parser
+
+
+def _import(verb: str) -> Any:
+    return importlib.import_module(f'mil_ros.tools.{verb.replace("-", "_")}')
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -65,7 +78,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     verb = next((w for w in words if w in VERBS), None)
     args = build_parser(verb).parse_args(words)
     try:
-        return int(importlib.import_module(f'mil_ros.tools.{args.verb}').run(args))
+        return int(_import(args.verb).run(args))
     except MilError as err:
         print(f'mil {args.verb}: {err}', file=sys.stderr)
         return 2

@@ -20,7 +20,7 @@ from mil_ros.core.errors import ConfigError
 from mil_ros.core.resources import share_dir
 from mil_ros.core.robot import load_robot
 from mil_ros.inference.bundle import check_robot, load_bundle
-from mil_ros.sim import reach
+from mil_ros.sim.families import get_family
 from mil_ros.tools.graph import Graph, isolate
 from mil_ros.tools.loop import Episode, Loop
 from mil_ros.tools.output import console, parse_seed, print_json
@@ -41,8 +41,9 @@ class Session:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options of ``mil demo``."""
     parser.add_argument('--episodes', type=int, default=10, help='number of unseen tasks')
-    parser.add_argument('--seed', type=parse_seed, default=0, help='of tasks and layouts')
-    parser.add_argument('--bundle', type=Path, help='bundle to adapt (default: models/reach)')
+    parser.add_argument('--task', help='family (default: what the bundle was trained on)')
+    parser.add_argument('--seed', type=parse_seed, default=0, help='of tasks and scenes')
+    parser.add_argument('--bundle', type=Path, help='bundle to adapt (default: models/TASK)')
     parser.add_argument('--robot', default='sim_panda', help='robot file')
     parser.add_argument('--out', type=Path, default=Path('demo'), help='folder for everything')
     parser.add_argument('--no-video', action='store_true', help='write no videos')
@@ -87,18 +88,20 @@ def open_session(args: argparse.Namespace) -> Iterator[Session]:
     if args.episodes < 1:
         raise ConfigError(f'Got --episodes {args.episodes}; expected at least 1.')
     robot = load_robot(args.robot)
-    bundle = load_bundle(args.bundle or share_dir() / 'models' / 'reach')
+    bundle = load_bundle(args.bundle or share_dir() / 'models' / (args.task or 'reach'))
     check_robot(bundle, robot)
+    family = get_family(args.task or bundle.manifest['task'])
     signal.signal(signal.SIGTERM, _interrupt)
     isolate()
-    tasks = [reach.sample_task('test', args.seed, i) for i in range(args.episodes)]
-    episodes = [Episode(i, task.target_hex) for i, task in enumerate(tasks)]
+    tasks = [family.sample_task('test', args.seed, i) for i in range(args.episodes)]
+    episodes = [Episode(i, task.colour, family.name) for i, task in enumerate(tasks)]
     values = {
         'robot': args.robot,
         'bundle': str(bundle.path.resolve()),
         'episodes': str((args.out / 'episodes').resolve()),
         'policies': str((args.out / 'policies').resolve()),
         'dry_run': 'false',
+        'family': family.name,
         'seed': str(args.seed),
     }
     with ThreadPoolExecutor(1) as pool, Graph(values, args.out / 'logs') as graph:
@@ -114,7 +117,8 @@ def _interrupt(*_: object) -> None:
 
 
 def _table(episodes: list[Episode]) -> Table:
-    table = Table(title='One demonstration each, colours never trained on')
+    family = episodes[0].family
+    table = Table(title=f'{family}: one demonstration each, objects never trained on')
     for column in ('task', 'colour', 'adapt', 'run', 'result'):
         table.add_column(column)
     for e in episodes:
@@ -131,6 +135,7 @@ def _report(session: Session, seed: int, wall_s: float) -> dict[str, Any]:
     ticks = [ms for e in episodes for ms in e.tick_ms]
     p50, p99 = np.percentile(ticks, (50, 99)).round(2).tolist() if ticks else (None, None)
     return {
+        'task': episodes[0].family,
         'episodes': len(episodes),
         'successes': sum(bool(e.success) for e in episodes),
         'adapt_ms': [round(e.adapt_ms, 1) for e in episodes if np.isfinite(e.adapt_ms)],

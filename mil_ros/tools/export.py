@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 import subprocess
 from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -16,6 +17,11 @@ from mil_ros.core.types import Demo, Observation
 from mil_ros.inference.bundle import load_bundle, MANIFEST, write_bundle
 from mil_ros.inference.onnx_policy import OnnxPolicy
 from mil_ros.tools.output import print_json
+
+if TYPE_CHECKING:
+    from mil_ros.learning.batches import Normaliser
+    from mil_ros.learning.checkpoint import Checkpoint
+    from mil_ros.learning.config import MilConfig
 
 PARITY_RAD_S = 1e-4  # largest difference of an action between torch and ONNX Runtime
 
@@ -45,7 +51,7 @@ def run(args: argparse.Namespace) -> int:
         draft.mkdir()
         manifest, weights = export_graphs(checkpoint, robot, args.out.name, draft, _commit())
         write_bundle(draft, manifest, weights)
-        error = measure_parity(args.checkpoint, draft)
+        error = measure_parity(checkpoint, draft)
         if not error <= PARITY_RAD_S:
             raise BundleError(
                 f'Torch and ONNX Runtime differ by {error:.2g} rad/s, expected at most '
@@ -70,40 +76,33 @@ def _check_target(path: Path) -> None:
         )
 
 
-def measure_parity(checkpoint_file: Path, bundle_path: Path) -> float:
+def measure_parity(checkpoint: Checkpoint, bundle_path: Path) -> float:
     """Return the largest difference of an adapted action between torch and ONNX, in rad/s."""
-    import torch
+    from mil_ros.learning.torch_policy import TorchPolicy
 
-    from mil_ros.learning.checkpoint import load_checkpoint
-    from mil_ros.learning.inner_step import inner_step
-    from mil_ros.learning.network import forward
-
-    checkpoint = load_checkpoint(checkpoint_file)
     config, normaliser = checkpoint.config, checkpoint.normaliser
     rng = np.random.default_rng(0)
+    demos = [_random_demo(rng, config, normaliser) for _ in range(config.shots)]
+    demo = demos[0]
+    pairs = zip(demo.images, demo.joint_positions.astype(np.float64), strict=True)
+    observations = [Observation(image, position) for image, position in pairs]
+    reference = TorchPolicy(checkpoint).adapt(*demos)
+    policy = OnnxPolicy(load_bundle(bundle_path)).adapt(*demos)
+    return max(float(np.abs(policy.act(o) - reference.act(o)).max()) for o in observations)
+
+
+def _random_demo(rng: np.random.Generator, config: MilConfig, normaliser: Normaliser) -> Demo:
     steps, shape = config.demo_frames, (config.image_height, config.image_width, 3)
     state = (
         normaliser.state_mean.numpy()
         + rng.normal(0.0, 1.0, (steps, config.joints)) * normaliser.state_std.numpy()
     )
     action = rng.normal(0.0, 1.0, (steps, config.joints)) * normaliser.action_std.numpy()
-    demo = Demo(
+    return Demo(
         rng.integers(0, 256, (steps, *shape), dtype=np.uint8),
         state.astype(np.float32),
         action.astype(np.float32),
     )
-    params = {n: t.requires_grad_() for n, t in checkpoint.params.items()}
-    batch = normaliser.demo_to_batch(demo)
-    adapted, _ = inner_step(params, checkpoint.step_sizes, batch, config)
-    with torch.no_grad():
-        actions, _ = forward(adapted, batch.images, batch.state, config)
-        expected = actions * normaliser.action_std
-    policy = OnnxPolicy(load_bundle(bundle_path)).adapt(demo)
-    got = [
-        policy.act(Observation(image, position.astype(np.float64)))
-        for image, position in zip(demo.images, demo.joint_positions, strict=True)
-    ]
-    return float(np.abs(np.stack(got) - expected.numpy()).max())
 
 
 def _commit() -> str:

@@ -23,7 +23,7 @@ from mil_ros.tools.video import write_contact_sheet, write_side_by_side
 
 _VIDEO_RATE_HZ = 15.0
 _SHEET_PAIRS = 4
-_AFTER_SUCCESS_S = 0.3  # so that the video shows the touch
+_AFTER_SUCCESS_S = 0.3  # so that the video shows the end
 _SETTLE_S = 0.15  # until control has seen the pose and the image after a reset
 _ATTEMPTS = 2  # a demonstration with a gap in its streams is refused and shown again
 _READY_TIMEOUT_S = 20.0
@@ -36,6 +36,7 @@ class Episode:
 
     index: int
     colour: str
+    family: str = 'reach'
     stage: str = 'waiting'
     success: bool | None = None
     adapt_ms: float = float('nan')
@@ -121,7 +122,7 @@ class Loop:
         """Reset to the task and record the teleoperator doing it."""
         client = self.client
         client.set_parameter('sim', 'task_index', episode.index)
-        client.set_parameter('recorder', 'task', f'reach {episode.colour}')
+        client.set_parameter('recorder', 'task', f'{episode.family} {episode.colour}')
         client.trigger('/sim/reset')
         self._enter(episode, 'recording the demonstration')
         client.start_frames()
@@ -155,7 +156,7 @@ class Loop:
         )
 
     def run(self, episode: Episode) -> None:
-        """Run in a new layout until the simulator sees success or the run ends."""
+        """Run in a new scene until the simulator sees success or the run ends."""
         client = self.client
         self.new_layout()
         self._enter(episode, 'running')
@@ -185,6 +186,7 @@ class Loop:
         ticks = client.values('control/state').get('tick_ms', '')
         episode.tick_ms = [float(ms) for ms in ticks.split(',') if ms]
         episode.message = client.trigger('/sim/judge')
+        client.spin_for(_SETTLE_S)  # the verdict travels on a topic of its own
         episode.success = client.is_success
         if self._pool is not None and self._demo_frames and frames:
             self._save_video(self._pool, episode, frames)
@@ -206,8 +208,8 @@ class Loop:
     def _save_video(self, pool: ThreadPoolExecutor, episode: Episode, run: list[Image]) -> None:
         path = self._out / f'task_{episode.index:02d}.mp4'
         episode.video = str(path)
-        verdict = 'touched the target' if episode.success else 'failed'
-        captions = (f'shown once: {episode.colour}', f'new layout: {verdict}')
+        verdict = 'success' if episode.success else 'failed'
+        captions = (f'shown once: {episode.colour}', f'new scene: {verdict}')
         skip = max(1, round(self._robot.camera.rate_hz / _VIDEO_RATE_HZ))
         demo = self._demo_frames[::skip]
         self._endings.append((self._demo_frames[-1], run[-1]))

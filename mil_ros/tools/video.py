@@ -21,17 +21,18 @@ def write_side_by_side(
     Args:
         path: File to write.
         demo: Left clip, (H, W, 3) RGB each, at least one frame.
-        run: Right clip, likewise.
+        run: Right clip, likewise; the left one is scaled to its height.
         captions: Text under each.
         rate_hz: Frame rate of both.
     """
     length = max(len(demo), len(run))
-    first = np.hstack([_panel(demo[0], captions[0]), _panel(run[0], captions[1])])
+    scale = _SCALE * run[0].shape[0] / demo[0].shape[0]
+    first = np.hstack([_panel(demo[0], captions[0], scale), _panel(run[0], captions[1])])
     size = (first.shape[1], first.shape[0])
     writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*'vp09'), rate_hz, size)
     try:
         for i in range(length):
-            left = _panel(demo[min(i, len(demo) - 1)], captions[0])
+            left = _panel(demo[min(i, len(demo) - 1)], captions[0], scale)
             right = _panel(run[min(i, len(run) - 1)], captions[1])
             writer.write(cv2.cvtColor(np.hstack([left, right]), cv2.COLOR_RGB2BGR))
     finally:

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from mil_ros.core.errors import DemoError
-from mil_ros.core.types import Demo
+from mil_ros.core.types import check_shots, Demo
 
 
 def test_streams_of_different_lengths_are_refused(rng: np.random.Generator) -> None:
@@ -48,3 +48,42 @@ def test_subsample_spreads_moments_from_first_to_last(
     picked = demo.subsample(steps)
     for name in demo.__slots__:
         np.testing.assert_array_equal(getattr(picked, name), getattr(demo, name)[expected])
+
+
+def test_video_is_a_demonstration_without_states_and_actions(rng: np.random.Generator) -> None:
+    images = make_demo(rng, steps=6).images
+    demo = Demo.from_video(images)
+    assert demo.is_video_only
+    assert len(demo) == 6
+    assert demo.images is images
+    assert demo.joint_positions.shape == demo.joint_velocities.shape == (6, 0)
+    assert not make_demo(rng).is_video_only
+
+
+def test_subsample_of_a_video_is_a_video(rng: np.random.Generator) -> None:
+    images = make_demo(rng, steps=9).images
+    picked = Demo.from_video(images).subsample(3)
+    assert picked.is_video_only
+    np.testing.assert_array_equal(picked.images, images[[0, 4, 8]])
+
+
+@pytest.mark.parametrize(
+    ('shown', 'shots', 'fix'), [(0, 1, 'once'), (2, 1, 'once'), (1, 5, '5 times')]
+)
+def test_another_number_of_demonstrations_is_refused(
+    rng: np.random.Generator, shown: int, shots: int, fix: str
+) -> None:
+    demos = tuple(make_demo(rng) for _ in range(shown))
+    message = (
+        rf'^Got {shown} demonstrations, the policy adapts to {shots}; show the task {fix} or use '
+        r'another policy\.$'
+    )
+    with pytest.raises(DemoError, match=message):
+        check_shots(demos, shots)
+
+
+@pytest.mark.parametrize('shots', [1, 3])
+def test_number_of_demonstrations_that_is_asked_for_is_taken(
+    rng: np.random.Generator, shots: int
+) -> None:
+    check_shots(tuple(make_demo(rng) for _ in range(shots)), shots)

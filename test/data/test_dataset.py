@@ -5,14 +5,18 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import asdict, replace
 import json
+import os
 from pathlib import Path
+import resource
 
 from helpers import make_demo
 import numpy as np
+from numpy.lib.recfunctions import repack_fields
 import pytest
 
 from mil_ros.core.errors import DatasetError
 from mil_ros.core.types import Demo
+from mil_ros.data import dataset as dataset_module
 from mil_ros.data.dataset import Dataset, DatasetInfo, load_info, save_info, save_task, task_path
 
 INFO = DatasetInfo(
@@ -60,7 +64,7 @@ def test_description_comes_back(directory: Path) -> None:
 
 def test_saving_leaves_no_temporary_files(directory: Path) -> None:
     names = sorted(path.name for path in directory.rglob('*') if path.is_file())
-    assert names == ['000000.npz', '000001.npz', 'dataset.json']
+    assert names == ['000000.npy', '000001.npy', 'dataset.json']
 
 
 def test_missing_dataset_is_refused(tmp_path: Path) -> None:
@@ -97,42 +101,51 @@ def cut_to_nothing(path: Path) -> None:
 
 def flip_a_byte(path: Path) -> None:
     content = bytearray(path.read_bytes())
-    content[len(content) // 3] ^= 0xFF
+    content[1] ^= 0xFF
     path.write_bytes(content)
 
 
 def replace_by_text(path: Path) -> None:
-    path.write_text('not an archive')
+    path.write_text('not an array')
 
 
-def drop_an_array(path: Path) -> None:
-    with np.load(path) as file:
-        arrays = {name: file[name] for name in file.files[1:]}
-    np.savez(path, **arrays)
+def drop_a_field(path: Path) -> None:
+    records = np.load(path)
+    np.save(path, repack_fields(records[['images', 'joint_positions']]))
+
+
+def store_numbers(path: Path) -> None:
+    np.save(path, np.zeros((3, 9)))
 
 
 def store_objects(path: Path) -> None:
-    with np.load(path) as file:
-        arrays = dict(file)
-    np.savez(path, **arrays | {'joint_positions': np.array([{}], dtype=object)})
+    np.save(path, np.array([{}], dtype=object))
 
 
 @pytest.mark.parametrize(
     'damage',
-    [cut_short, cut_to_nothing, flip_a_byte, replace_by_text, drop_an_array, store_objects],
+    [
+        cut_short,
+        cut_to_nothing,
+        flip_a_byte,
+        replace_by_text,
+        drop_a_field,
+        store_numbers,
+        store_objects,
+    ],
     ids=lambda function: function.__name__,
 )
 def test_damaged_task_is_named(directory: Path, damage: Callable[[Path], None]) -> None:
     damage(task_path(directory, 1))
     dataset = Dataset(directory)
     dataset.load(0)
-    with pytest.raises(DatasetError, match=r'000001\.npz is damaged \(.*; delete it and run'):
+    with pytest.raises(DatasetError, match=r'000001\.npy is damaged \(.*; delete it and run'):
         dataset.load(1)
 
 
 def test_images_of_another_size_are_refused(directory: Path, rng: np.random.Generator) -> None:
     save_task(directory, 1, [make_demo(rng, height=10) for _ in range(3)])
-    message = r'000001\.npz has \(demos, height, width\) \(3, 10, 16\), expected \(3, 12, 16\)'
+    message = r'000001\.npy has \(demos, height, width\) \(3, 10, 16\), expected \(3, 12, 16\)'
     with pytest.raises(DatasetError, match=message):
         Dataset(directory).load(1)
 
@@ -147,18 +160,22 @@ def test_other_number_of_demonstrations_is_refused(
 
 def test_other_number_of_joints_is_refused(directory: Path, rng: np.random.Generator) -> None:
     save_task(directory, 1, [make_demo(rng, joints=6) for _ in range(3)])
-    with pytest.raises(DatasetError, match=r'000001\.npz .*6.*expected.*7'):
+    message = (
+        r'000001\.npy has joint positions \(3, 9, 6\) and velocities \(3, 9, 6\), expected '
+        r"\(demos, steps, joints\) \(3, 9, 7\) for \['joint0', .*'joint6'\]; delete it and run"
+    )
+    with pytest.raises(DatasetError, match=message):
         Dataset(directory).load(1)
 
 
 @pytest.mark.parametrize('name', ['joint_positions', 'joint_velocities'])
-def test_non_finite_numbers_are_refused(directory: Path, name: str) -> None:
+@pytest.mark.parametrize('value', [np.nan, np.inf])
+def test_non_finite_numbers_are_refused(directory: Path, name: str, value: float) -> None:
     path = task_path(directory, 1)
-    with np.load(path) as file:
-        arrays = dict(file)
-    arrays[name][1, 2, 3] = np.nan
-    np.savez(path, **arrays)
-    with pytest.raises(DatasetError, match=r'000001\.npz holds non-finite numbers; delete it'):
+    records = np.load(path)
+    records[name][1, 2, 3] = value
+    np.save(path, records)
+    with pytest.raises(DatasetError, match=r'000001\.npy holds non-finite numbers; delete it'):
         Dataset(directory).load(1)
 
 
@@ -188,6 +205,41 @@ def test_more_tasks_of_the_same_settings_may_be_collected(directory: Path) -> No
 
 def test_tasks_of_another_length_are_refused(directory: Path, rng: np.random.Generator) -> None:
     save_task(directory, 1, [make_demo(rng, steps=5) for _ in range(INFO.demos)])
-    message = r'000001\.npz has demonstrations of 5 steps, the first task has 9; expected one'
+    message = r'000001\.npy has demonstrations of 5 steps, the first task has 9; expected one'
     with pytest.raises(DatasetError, match=message):
         Dataset(directory).load(1)
+
+
+def test_frames_are_read_only_when_they_are_asked_for(directory: Path) -> None:
+    data = Dataset(directory).load(0)
+    assert isinstance(data.images.base, np.memmap)
+    assert not data.images.flags.writeable
+    assert not isinstance(data.joint_positions.base, np.memmap)
+
+
+def test_every_demonstration_of_a_task_has_its_shape(directory: Path) -> None:
+    dataset = Dataset(directory)
+    assert dataset.steps == 9
+    assert dataset.shape(1) == (3, 9) == dataset.load(1).joint_positions.shape[:2]
+
+
+def test_more_tasks_than_files_that_may_be_open_are_read(
+    tmp_path: Path, rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Regressions pinned: a thousand tasks ran into the usual limit of 1024 files."""
+    monkeypatch.setattr(dataset_module, '_MAPPED_TASKS', 4)
+    info = replace(INFO, tasks=40, demos=2)
+    save_info(tmp_path, info)
+    tasks = [[make_demo(rng, steps=2) for _ in range(2)] for _ in range(info.tasks)]
+    for index, demos in enumerate(tasks):
+        save_task(tmp_path, index, demos)
+    dataset = Dataset(tmp_path)
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    opened = max(int(name) for name in os.listdir('/proc/self/fd'))
+    resource.setrlimit(resource.RLIMIT_NOFILE, (opened + 16, hard))
+    try:
+        for index in (*range(info.tasks), 0):
+            got = dataset.load(index)
+            np.testing.assert_array_equal(got.images, [d.images for d in tasks[index]])
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))

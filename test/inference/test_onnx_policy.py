@@ -10,15 +10,13 @@ import shutil
 from helpers import make_demo
 import numpy as np
 import pytest
-import torch
 
 from mil_ros.core.errors import BundleError, DemoError
-from mil_ros.core.types import Demo, Observation
+from mil_ros.core.types import Demo, Observation, Policy
 from mil_ros.inference.bundle import Bundle, load_bundle, save_adapted, write_bundle
 from mil_ros.inference.onnx_policy import OnnxPolicy
 from mil_ros.learning.checkpoint import Checkpoint
-from mil_ros.learning.inner_step import inner_step
-from mil_ros.learning.network import forward
+from mil_ros.learning.torch_policy import TorchPolicy
 
 ABOUT = {'episode': '/episodes/cup_03', 'frames': 9, 'loss_before': 2.0, 'loss_after': 1.0}
 
@@ -42,7 +40,7 @@ def observations(rng: np.random.Generator) -> list[Observation]:
     ]
 
 
-def act_on(policy: OnnxPolicy, observations: list[Observation]) -> np.ndarray:
+def act_on(policy: Policy, observations: list[Observation]) -> np.ndarray:
     return np.stack([policy.act(observation) for observation in observations])
 
 
@@ -52,21 +50,10 @@ def test_adapted_policy_acts_as_torch_does(
     demo: Demo,
     observations: list[Observation],
 ) -> None:
-    config, normaliser = tiny_checkpoint.config, tiny_checkpoint.normaliser
-    params = {n: t.clone().requires_grad_() for n, t in tiny_checkpoint.params.items()}
-    batch = normaliser.demo_to_batch(demo.subsample(config.demo_frames))
-    adapted, _ = inner_step(params, tiny_checkpoint.step_sizes, batch, config)
-    seen = normaliser.to_batch(
-        np.stack([o.image for o in observations]),
-        np.stack([o.joint_positions for o in observations]).astype(np.float32),
-        np.zeros((5, 7), dtype=np.float32),
-        np.zeros(7, dtype=np.float32),
-    )
-    with torch.no_grad():
-        expected = forward(adapted, seen.images, seen.state, config)[0] * normaliser.action_std
+    expected = act_on(TorchPolicy(tiny_checkpoint).adapt(demo), observations)
     got = act_on(policy.adapt(demo), observations)
     assert np.abs(got - act_on(policy, observations)).max() > 1e-3
-    np.testing.assert_allclose(got, expected.numpy(), rtol=0, atol=1e-5)
+    np.testing.assert_allclose(got, expected, rtol=0, atol=1e-5)
 
 
 def test_adapting_leaves_the_policy_itself_as_it_was(
@@ -143,6 +130,65 @@ def test_demonstration_whose_loss_is_no_number_is_refused(policy: OnnxPolicy, de
     wild = replace(demo, joint_velocities=demo.joint_velocities * np.float32(1e30))
     with pytest.raises(DemoError, match=r'(inf|nan)'):
         policy.adapt(wild)
+
+
+def test_another_number_of_demonstrations_is_refused(policy: OnnxPolicy, demo: Demo) -> None:
+    message = r'^Got 2 demonstrations, the policy adapts to 1; show the task once or use another'
+    with pytest.raises(DemoError, match=message):
+        policy.adapt(demo, demo)
+
+
+# --- Video alone -----------------------------------------------------------------------------
+
+
+@pytest.fixture
+def video_policy(tiny_video_bundle: Bundle) -> OnnxPolicy:
+    return OnnxPolicy(tiny_video_bundle)
+
+
+def test_policy_says_what_it_adapts_to(policy: OnnxPolicy, video_policy: OnnxPolicy) -> None:
+    assert (policy.modality, video_policy.modality) == ('full', 'video')
+
+
+def test_video_policy_adapted_to_a_video_acts_as_torch_does(
+    video_policy: OnnxPolicy,
+    tiny_video_checkpoint: Checkpoint,
+    demo: Demo,
+    observations: list[Observation],
+) -> None:
+    video = Demo.from_video(demo.images)
+    expected = act_on(TorchPolicy(tiny_video_checkpoint).adapt(video), observations)
+    adapted, report = video_policy.adapt_and_report(video)
+    got = act_on(adapted, observations)
+    assert np.abs(got - act_on(video_policy, observations)).max() > 1e-4
+    np.testing.assert_allclose(got, expected, rtol=0, atol=1e-5)
+    assert 0.0 < report.loss_after < report.loss_before
+
+
+def test_video_policy_reads_nothing_but_the_video(
+    video_policy: OnnxPolicy, demo: Demo, observations: list[Observation]
+) -> None:
+    video = act_on(video_policy.adapt(Demo.from_video(demo.images)), observations)
+    np.testing.assert_array_equal(act_on(video_policy.adapt(demo), observations), video)
+
+
+def test_video_alone_is_refused_where_actions_are_learned_from(
+    policy: OnnxPolicy, demo: Demo
+) -> None:
+    message = (
+        r"^Demo is a video without joint states and actions, the policy 'tiny' adapts to all "
+        r'three; record it with /recorder/start or use a policy trained for video alone\.$'
+    )
+    with pytest.raises(DemoError, match=message):
+        policy.adapt(Demo.from_video(demo.images))
+
+
+def test_video_of_another_size_is_refused(
+    video_policy: OnnxPolicy, rng: np.random.Generator
+) -> None:
+    video = Demo.from_video(make_demo(rng, width=20).images)
+    with pytest.raises(DemoError, match=r"^Demo images are 20x12, the policy 'tiny_video' expec"):
+        video_policy.adapt(video)
 
 
 # --- Adapted bundles -------------------------------------------------------------------------

@@ -36,6 +36,25 @@ def test_saving_leaves_no_temporary_file(checkpoint: Checkpoint, tmp_path: Path)
     assert [path.name for path in tmp_path.iterdir()] == ['last.safetensors']
 
 
+def test_checkpoint_of_a_baseline_has_no_step_sizes(
+    checkpoint: Checkpoint, tmp_path: Path
+) -> None:
+    path = tmp_path / 'last.safetensors'
+    save_checkpoint(path, replace(checkpoint, step_sizes={}))
+    got = load_checkpoint(path)
+    assert got.step_sizes == {}
+    assert set(got.params) == set(checkpoint.params)
+
+
+def test_place_that_cannot_be_written_is_named(checkpoint: Checkpoint, tmp_path: Path) -> None:
+    message = (
+        r'^Cannot write .*none/last\.safetensors \(.*\); the previous checkpoint is whole\. Free '
+        r'some space and run the same command again, it goes on from there\.$'
+    )
+    with pytest.raises(CheckpointError, match=message):
+        save_checkpoint(tmp_path / 'none' / 'last.safetensors', checkpoint)
+
+
 def test_missing_checkpoint_is_refused(tmp_path: Path) -> None:
     with pytest.raises(
         CheckpointError, match=r'No checkpoint .*none\.safetensors; expected a fil'

@@ -11,7 +11,15 @@ from mil_ros.learning.config import MilConfig
 
 
 def test_configuration_comes_back_from_json() -> None:
-    config = MilConfig(filters=(3, 4), strides=(2, 1), kernels=(5, 3), hidden=(9,), seed=8)
+    config = MilConfig(
+        filters=(3, 4),
+        strides=(2, 1),
+        kernels=(5, 3),
+        hidden=(9,),
+        frozen=('conv', 'context'),
+        method='lstm',
+        seed=8,
+    )
     assert config != MilConfig()
     assert MilConfig.from_json(config.to_json()) == config
 
@@ -29,16 +37,62 @@ def test_layers_of_different_numbers_are_refused() -> None:
         MilConfig(filters=(8, 8))
 
 
-@pytest.mark.parametrize('name', ['steps', 'meta_batch', 'frames', 'demo_frames', 'learning_rate'])
+@pytest.mark.parametrize(
+    'name',
+    [
+        'steps',
+        'meta_batch',
+        'frames',
+        'trial_frames',
+        'demo_frames',
+        'learning_rate',
+        'shots',
+        'inner_steps',
+        'loss_kernel',
+    ],
+)
 @pytest.mark.parametrize('value', [0, -1])
 def test_number_that_must_be_positive_is_checked(name: str, value: int) -> None:
-    with pytest.raises(ConfigError, match=rf'{name} is {value}; expected above 0\.'):
+    with pytest.raises(ConfigError, match=rf'^{name} is {value}; expected above 0\.$'):
         MilConfig(**{name: value})
 
 
+@pytest.mark.parametrize(
+    ('name', 'known'),
+    [
+        ('method', 'mil, bc, contextual, lstm'),
+        ('modality', 'full, video'),
+        ('precision', 'bfloat16, float32, float64'),
+    ],
+)
+def test_choice_that_is_unknown_is_refused(name: str, known: str) -> None:
+    with pytest.raises(ConfigError, match=rf"^{name} is 'best'; expected one of {known}\.$"):
+        MilConfig(**{name: 'best'})
+
+
+@pytest.mark.parametrize('name', ['first_order_share', 'multi_step_share'])
+@pytest.mark.parametrize('value', [-0.1, 1.5])
+def test_share_of_the_training_is_between_nothing_and_all(name: str, value: float) -> None:
+    with pytest.raises(ConfigError, match=rf'^{name} is {value}; expected 0 to 1\.$'):
+        MilConfig(**{name: value})
+
+
+def test_learned_loss_that_spans_more_than_a_demonstration_is_refused() -> None:
+    message = (
+        r'^The learned loss spans 7 frames, a demonstration has 6; raise frames or lower '
+        r'loss_kernel or loss_layers\.$'
+    )
+    with pytest.raises(ConfigError, match=message):
+        MilConfig(modality='video', frames=6, loss_kernel=3, loss_layers=3)
+    MilConfig(modality='video', frames=7, loss_kernel=3, loss_layers=3)
+    MilConfig(modality='full', frames=6, loss_kernel=3, loss_layers=3)  # has no learned loss
+
+
 def test_options_set_fields_of_every_kind() -> None:
-    changed = MilConfig().with_options(['step_size=1', 'filters=[8,8,8]', 'image_context=false'])
-    assert (changed.step_size, changed.filters, changed.image_context) == (1.0, (8, 8, 8), False)
+    words = ['step_size=1', 'filters=[8,8,8]', 'image_context=true', 'method=bc', 'frozen=["fc"]']
+    changed = MilConfig().with_options(words)
+    assert (changed.step_size, changed.filters, changed.image_context) == (1.0, (8, 8, 8), True)
+    assert (changed.method, changed.frozen) == ('bc', ('fc',))
     assert changed.hidden == MilConfig().hidden
 
 
@@ -49,7 +103,7 @@ def test_options_set_fields_of_every_kind() -> None:
         ('stepsize=1', r"Got option 'stepsize=1'; expected field=value with a field of \['"),
         ('frames=3.5', r"Got option 'frames=3\.5'; expected a int such as frames=3"),
         ('step_size=big', r"Got option 'step_size=big'; expected a float such as step_size=0\.1"),
-        ('image_context=1', r'expected a bool such as image_context=True'),
+        ('image_context=1', r'expected a bool such as image_context=False'),
     ],
 )
 def test_option_that_fits_no_field_is_refused(word: str, message: str) -> None:

@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 import json
 from pathlib import Path
+import resource
 import signal
 import subprocess
 import sys
+from types import SimpleNamespace
 
-from helpers import make_demo
 import numpy as np
 import pytest
 import torch
 
-from mil_ros.core.errors import CheckpointError, MilError
-from mil_ros.data.dataset import Dataset, DatasetInfo, save_info, save_task
+from mil_ros.core.errors import CheckpointError, ConfigError, DatasetError
+from mil_ros.data.dataset import Dataset
 from mil_ros.learning import trainer as trainer_module
-from mil_ros.learning.batches import Normaliser, sample_meta_batch
 from mil_ros.learning.checkpoint import load_checkpoint
 from mil_ros.learning.config import MilConfig
 from mil_ros.learning.trainer import DivergedError, StepReport, Trainer
@@ -32,38 +33,19 @@ CONFIG = MilConfig(
     kernels=(3, 3),
     hidden=(8,),
     context=3,
+    loss_filters=4,
+    loss_layers=1,
     frames=4,
     meta_batch=2,
     learning_rate=1e-3,
     steps=4,
 )
-
-
-@pytest.fixture(scope='module')
-def dataset(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
-    rng = np.random.default_rng(1)
-    directory = tmp_path_factory.mktemp('dataset')
-    info = DatasetInfo(
-        task='reach',
-        split='train',
-        seed=0,
-        tasks=5,
-        demos=3,
-        robot='tiny',
-        robot_sha256='0' * 64,
-        joint_names=tuple(f'joint{i}' for i in range(7)),
-        rate_hz=10.0,
-        image_height=12,
-        image_width=16,
-    )
-    save_info(directory, info)
-    for index in range(info.tasks):
-        demos = [make_demo(rng) for _ in range(info.demos)]
-        # Something to learn: every joint goes back to zero.
-        save_task(
-            directory, index, [replace(d, joint_velocities=-d.joint_positions) for d in demos]
-        )
-    return Dataset(directory)
+VARIANTS = {
+    'full': {},
+    'video': {'modality': 'video'},
+    'annealed': {'inner_steps': 2, 'multi_step_share': 0.7, 'first_order_share': 0.5},
+    'two shots': {'shots': 2, 'image_context': True, 'frozen': ('conv',)},
+}
 
 
 def ignore(_: StepReport) -> None:
@@ -73,77 +55,9 @@ def ignore(_: StepReport) -> None:
 def interrupt_after(steps: int) -> Callable[[StepReport], None]:
     def report(measured: StepReport) -> None:
         if measured.step == steps:
-            raise KeyboardInterrupt
+            signal.raise_signal(signal.SIGINT)  # Ctrl-C
 
     return report
-
-
-# --- Batches ---------------------------------------------------------------------------------
-
-
-def test_scales_are_those_of_the_data(dataset: Dataset) -> None:
-    normaliser = Normaliser.from_dataset(dataset)
-    states = np.concatenate([dataset.load(i).joint_positions.reshape(-1, 7) for i in range(5)])
-    actions = np.concatenate([dataset.load(i).joint_velocities.reshape(-1, 7) for i in range(5)])
-    np.testing.assert_allclose(normaliser.state_mean, states.mean(axis=0), rtol=1e-5)
-    np.testing.assert_allclose(normaliser.state_std, states.std(axis=0), rtol=1e-5)
-    rms = np.sqrt((actions.astype(np.float64) ** 2).mean(axis=0))
-    np.testing.assert_allclose(normaliser.action_std, rms, rtol=1e-5)
-
-
-def test_batch_depends_on_seed_and_step_alone(dataset: Dataset) -> None:
-    normaliser = Normaliser.from_dataset(dataset)
-    first, again = (sample_meta_batch(dataset, normaliser, CONFIG, 7) for _ in range(2))
-    other = sample_meta_batch(dataset, normaliser, CONFIG, 8)
-    for (demo, trial), (demo_again, trial_again) in zip(first, again):
-        assert torch.equal(demo.images, demo_again.images)
-        assert torch.equal(trial.actions, trial_again.actions)
-    assert not torch.equal(first[0][0].images, other[0][0].images)
-
-
-def test_demonstration_and_trial_are_different_ones_of_the_same_task(dataset: Dataset) -> None:
-    normaliser = Normaliser.from_dataset(dataset)
-    for step in range(10):
-        for demo, trial in sample_meta_batch(dataset, normaliser, CONFIG, step):
-            sources = [find_source(dataset, normaliser, b.actions) for b in (demo, trial)]
-            assert sources[0][0] == sources[1][0]
-            assert sources[0][1] != sources[1][1]
-
-
-def find_source(
-    dataset: Dataset, normaliser: Normaliser, actions: torch.Tensor
-) -> tuple[int, int]:
-    """Return the task and the demonstration that all rows of a batch come from."""
-    for task in range(len(dataset)):
-        for number, whole in enumerate(dataset.load(task).joint_velocities):
-            scaled = torch.from_numpy(whole) / normaliser.action_std
-            if all((scaled == row).all(dim=1).any() for row in actions):
-                return task, number
-    raise AssertionError('the batch is from no demonstration')
-
-
-# --- Training --------------------------------------------------------------------------------
-
-
-def test_training_lowers_the_loss_after_the_inner_step(dataset: Dataset, tmp_path: Path) -> None:
-    reports: list[StepReport] = []
-    config = replace(CONFIG, steps=40, learning_rate=5e-3, meta_batch=5)
-    Trainer(dataset, config).run(tmp_path / 'last.safetensors', reports.append)
-    assert [report.step for report in reports] == list(range(1, 41))
-    early = np.mean([report.post_loss for report in reports[:10]])
-    assert np.mean([report.post_loss for report in reports[-10:]]) < 0.9 * early
-
-
-def test_interrupted_training_ends_in_the_same_bits(dataset: Dataset, tmp_path: Path) -> None:
-    whole, parts = tmp_path / 'whole.safetensors', tmp_path / 'parts.safetensors'
-    Trainer(dataset, CONFIG).run(whole, ignore)
-    with pytest.raises(KeyboardInterrupt):
-        Trainer(dataset, CONFIG).run(parts, interrupt_after(2))
-    assert load_checkpoint(parts).step == 2
-    trainer = Trainer(dataset, CONFIG)
-    trainer.resume(parts)
-    trainer.run(parts, ignore)
-    assert_same(whole, parts)
 
 
 def assert_same(first: Path, second: Path) -> None:
@@ -153,6 +67,37 @@ def assert_same(first: Path, second: Path) -> None:
         before, after = getattr(old, group), getattr(new, group)
         assert set(before) == set(after) != set()
         assert all(torch.equal(before[name], after[name]) for name in before), group
+
+
+# --- Training --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize('modality', ['full', 'video'])
+def test_training_lowers_the_loss_after_the_inner_step(
+    dataset: Dataset, tmp_path: Path, modality: str
+) -> None:
+    reports: list[StepReport] = []
+    config = replace(CONFIG, modality=modality, steps=40, learning_rate=5e-3, meta_batch=5)
+    Trainer(dataset, config).run(tmp_path / 'last.safetensors', reports.append)
+    assert [report.step for report in reports] == list(range(1, 41))
+    early = np.mean([report.post_loss for report in reports[:10]])
+    assert np.mean([report.post_loss for report in reports[-10:]]) < 0.9 * early
+
+
+@pytest.mark.parametrize('changes', VARIANTS.values(), ids=VARIANTS)
+def test_interrupted_training_ends_in_the_same_bits(
+    dataset: Dataset, tmp_path: Path, changes: dict[str, object]
+) -> None:
+    config = replace(CONFIG, **changes)
+    whole, parts = tmp_path / 'whole.safetensors', tmp_path / 'parts.safetensors'
+    Trainer(dataset, config).run(whole, ignore)
+    with pytest.raises(KeyboardInterrupt):
+        Trainer(dataset, config).run(parts, interrupt_after(2))
+    assert load_checkpoint(parts).step == 2
+    trainer = Trainer(dataset, config)
+    trainer.resume(parts)
+    trainer.run(parts, ignore)
+    assert_same(whole, parts)
 
 
 def test_interrupt_in_the_middle_of_a_step_saves_no_half_step(
@@ -170,21 +115,91 @@ def test_interrupt_in_the_middle_of_a_step_saves_no_half_step(
 
     monkeypatch.setattr(trainer._optimiser, 'step', update_and_interrupt)
     with pytest.raises(KeyboardInterrupt):
-        trainer.run(parts, ignore, save_every=1)
+        trainer.run(parts, ignore)
     resumed = Trainer(dataset, CONFIG)
     resumed.resume(parts)
     resumed.run(parts, ignore)
     assert_same(whole, parts)
 
 
-def test_training_moves_parameters_and_step_sizes(dataset: Dataset, tmp_path: Path) -> None:
-    trainer = Trainer(dataset, CONFIG)
+def test_state_is_saved_once_a_period(
+    dataset: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = SimpleNamespace(now_s=0.0)
+    monkeypatch.setattr(trainer_module, 'time', SimpleNamespace(monotonic=lambda: clock.now_s))
+    path = tmp_path / 'last.safetensors'
+    saved: list[int | None] = []
+
+    def report(measured: StepReport) -> None:
+        saved.append(load_checkpoint(path).step if path.exists() else None)
+        clock.now_s += 25.0
+
+    Trainer(dataset, replace(CONFIG, steps=8)).run(path, report, save_period_s=60.0)
+    assert saved == [None, None, None, 3, 3, 3, 6, 6]
+    assert load_checkpoint(path).step == 8
+
+
+@pytest.mark.parametrize('changes', VARIANTS.values(), ids=VARIANTS)
+def test_training_moves_parameters_and_step_sizes(
+    dataset: Dataset, tmp_path: Path, changes: dict[str, object]
+) -> None:
+    trainer = Trainer(dataset, replace(CONFIG, **changes))
     before = {name: p.detach().clone() for name, p in trainer.params.items()}
     trainer.run(tmp_path / 'last.safetensors', ignore)
     after = load_checkpoint(tmp_path / 'last.safetensors')
-    assert all(not torch.equal(before[name], after.params[name]) for name in before)
-    moved = [n for n, s in after.step_sizes.items() if (s != CONFIG.step_size).any()]
-    assert {'conv0.weight', 'context', 'fc0.weight'} <= set(moved)
+    assert [n for n in before if torch.equal(before[n], after.params[n])] == []
+    still = {n for n, s in after.step_sizes.items() if (s == CONFIG.step_size).all()}
+    if trainer.config.inner_steps == 1:  # the second heads never see what the first ones became
+        assert still == {n for n in after.step_sizes if n.startswith('pre_')}
+    else:
+        assert still == set()
+
+
+# --- Options of the outer step -----------------------------------------------------------------
+
+
+def test_learning_rate_falls_to_zero_by_a_cosine(dataset: Dataset, tmp_path: Path) -> None:
+    trainer = Trainer(dataset, replace(CONFIG, step_size_rate=3.0))
+    rates: list[list[float]] = []
+
+    def report(_: StepReport) -> None:
+        rates.append([group['lr'] for group in trainer._optimiser.param_groups])
+
+    trainer.run(tmp_path / 'last.safetensors', report)
+    params, sizes = zip(*rates)
+    expected = [0.5e-3 * (1.0 + np.cos(np.pi * step / 4)) for step in range(4)]
+    assert params == pytest.approx(expected)
+    assert sizes == pytest.approx([3.0 * rate for rate in expected])
+
+
+def test_step_size_rate_of_zero_trains_all_but_the_step_sizes(
+    dataset: Dataset, tmp_path: Path
+) -> None:
+    paths = [tmp_path / 'learned.safetensors', tmp_path / 'fixed.safetensors']
+    for path, rate in zip(paths, (1.0, 0.0)):
+        Trainer(dataset, replace(CONFIG, steps=1, step_size_rate=rate)).run(path, ignore)
+    learned, fixed = (load_checkpoint(path) for path in paths)
+    assert all((size == CONFIG.step_size).all() for size in fixed.step_sizes.values())
+    assert any((size != CONFIG.step_size).any() for size in learned.step_sizes.values())
+    assert all(torch.equal(learned.params[name], fixed.params[name]) for name in fixed.params)
+
+
+@pytest.mark.parametrize('clip', [1e-3, 1e3])
+def test_outer_gradient_is_clipped_by_its_norm(
+    dataset: Dataset, tmp_path: Path, clip: float
+) -> None:
+    path = tmp_path / 'last.safetensors'
+    Trainer(dataset, replace(CONFIG, steps=1, outer_clip=clip)).run(path, ignore)
+    moments = load_checkpoint(path).moments
+    first = torch.cat([m.flatten() for n, m in moments.items() if n.endswith(':exp_avg')])
+    norm = 10.0 * float(first.norm())  # Adam keeps a tenth of the first gradient
+    if clip < 1.0:
+        assert norm == pytest.approx(clip, rel=1e-3)
+    else:
+        assert 1e-2 < norm < clip
+
+
+# --- Resuming, and starting from another training ----------------------------------------------
 
 
 def test_resuming_with_other_options_is_refused(dataset: Dataset, tmp_path: Path) -> None:
@@ -199,18 +214,109 @@ def test_resuming_with_other_options_is_refused(dataset: Dataset, tmp_path: Path
         other.resume(path)
 
 
+def test_starting_from_the_same_network_takes_everything_but_the_progress(
+    dataset: Dataset, tmp_path: Path
+) -> None:
+    path = tmp_path / 'last.safetensors'
+    Trainer(dataset, CONFIG).run(path, ignore)
+    saved = load_checkpoint(path)
+    trainer = Trainer(dataset, replace(CONFIG, seed=5, learning_rate=1e-4, steps=9))
+    assert trainer.start_from(path) == len(saved.params) + len(saved.step_sizes)
+    assert trainer.step == 0
+    assert trainer.state().moments == {}
+    for group in ('params', 'step_sizes'):
+        own, known = getattr(trainer, group), getattr(saved, group)
+        assert all(torch.equal(own[name], known[name]) for name in known)
+        assert all(tensor.requires_grad for tensor in own.values())
+
+
+@pytest.mark.parametrize(
+    ('changes', 'fresh'),
+    [
+        ({'hidden': (9,)}, {'fc0.weight', 'fc0.bias', 'head.weight', 'pre_head.weight'}),
+        (
+            {'modality': 'video'},
+            {'loss_conv0.weight', 'loss_conv0.bias', 'loss_out.weight'},
+        ),
+        ({'method': 'bc'}, set()),
+    ],
+    ids=['other width', 'video alone', 'baseline'],
+)
+def test_starting_from_another_network_takes_what_fits(
+    dataset: Dataset, tmp_path: Path, changes: dict[str, object], fresh: set[str]
+) -> None:
+    path = tmp_path / 'last.safetensors'
+    Trainer(dataset, CONFIG).run(path, ignore)
+    saved = load_checkpoint(path)
+    config = replace(CONFIG, seed=5, **changes)
+    trainer, untouched = Trainer(dataset, config), Trainer(dataset, config)
+    taken = trainer.start_from(path)
+    assert taken == len(trainer.params) + len(trainer.step_sizes) - len(fresh) - len(
+        fresh & set(trainer.step_sizes)
+    )
+    for name, tensor in trainer.params.items():
+        source = untouched.params if name in fresh else saved.params
+        assert torch.equal(tensor, source[name]), name
+    trainer.run(tmp_path / 'next.safetensors', ignore)
+    assert load_checkpoint(tmp_path / 'next.safetensors').step == CONFIG.steps
+
+
+def test_starting_from_nothing_is_refused(dataset: Dataset, tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match=r'^No checkpoint .*none\.safetensors; expected a'):
+        Trainer(dataset, CONFIG).start_from(tmp_path / 'none.safetensors')
+
+
+# --- What goes wrong ---------------------------------------------------------------------------
+
+
+@contextmanager
+def largest_file(size: int) -> Iterator[None]:
+    """Let no file of this process grow beyond a size, as a full disk would."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+def test_full_disk_is_a_sentence_and_the_previous_checkpoint_is_kept(
+    dataset: Dataset, tmp_path: Path
+) -> None:
+    whole, path = tmp_path / 'whole.safetensors', tmp_path / 'last.safetensors'
+    Trainer(dataset, CONFIG).run(whole, ignore)
+    with pytest.raises(KeyboardInterrupt):
+        Trainer(dataset, CONFIG).run(path, interrupt_after(2))
+    before = path.read_bytes()
+    trainer = Trainer(dataset, CONFIG)
+    trainer.resume(path)
+    message = (
+        r'^Cannot write .*last\.safetensors \(.*\); the previous checkpoint is whole\. Free some '
+        r'space and run the same command again, it goes on from there\.$'
+    )
+    with largest_file(len(before) // 2), pytest.raises(CheckpointError, match=message):
+        trainer.run(path, ignore, save_period_s=0.0)
+    assert path.read_bytes() == before
+    assert sorted(p.name for p in tmp_path.iterdir()) == ['last.safetensors', 'whole.safetensors']
+    resumed = Trainer(dataset, CONFIG)
+    resumed.resume(path)
+    resumed.run(path, ignore)
+    assert_same(whole, path)
+
+
 def spoil_after(
     monkeypatch: pytest.MonkeyPatch, steps: int, spoil: Callable[[torch.Tensor], torch.Tensor]
 ) -> None:
-    """Let the loss of every batch after the first ones be spoilt."""
+    """Let the loss of every step after the first ones be spoilt."""
     calls, real = [0], trainer_module.meta_loss
 
     def meta_loss(params, *rest):  # type: ignore[no-untyped-def]
         calls[0] += 1
-        post, actions, pre = real(params, *rest)
-        if calls[0] > steps * CONFIG.meta_batch:
-            post = spoil(post + 0.0 * params['head.bias'].sum())
-        return post, actions, pre
+        losses = real(params, *rest)
+        if calls[0] > steps:
+            spoilt = spoil(losses.objective + 0.0 * params['head.bias'].sum())
+            losses = replace(losses, objective=spoilt)
+        return losses
 
     monkeypatch.setattr(trainer_module, 'meta_loss', meta_loss)
 
@@ -221,9 +327,12 @@ def test_diverged_loss_keeps_the_last_good_checkpoint(
 ) -> None:
     path = tmp_path / 'last.safetensors'
     spoil_after(monkeypatch, 2, lambda loss: loss * factor)
-    message = r'Loss is (nan|inf) at step 3, expected a finite number; the last good checkpoint'
+    message = (
+        r'^Loss is (nan|inf) at step 3, expected a finite number; the last good checkpoint is '
+        r'kept\. Lower learning_rate or step_size and resume\.$'
+    )
     with pytest.raises(DivergedError, match=message):
-        Trainer(dataset, CONFIG).run(path, ignore, save_every=1)
+        Trainer(dataset, CONFIG).run(path, ignore, save_period_s=0.0)
     kept = load_checkpoint(path)
     assert kept.step == 2
     assert all(torch.isfinite(tensor).all() for tensor in kept.params.values())
@@ -235,8 +344,9 @@ def test_gradient_that_is_no_number_never_reaches_a_checkpoint(
     path = tmp_path / 'last.safetensors'
     # The root of zero is a number, its slope is not.
     spoil_after(monkeypatch, 2, lambda loss: loss + (loss * 0.0).sqrt())
-    with pytest.raises(DivergedError):
-        Trainer(dataset, CONFIG).run(path, ignore, save_every=1)
+    message = r'^The gradient is nan at step 3, expected finite numbers; the last good checkpoint'
+    with pytest.raises(DivergedError, match=message):
+        Trainer(dataset, CONFIG).run(path, ignore, save_period_s=0.0)
     kept = load_checkpoint(path)
     assert kept.step == 2
     assert all(torch.isfinite(tensor).all() for tensor in kept.params.values())
@@ -244,29 +354,81 @@ def test_gradient_that_is_no_number_never_reaches_a_checkpoint(
 
 @pytest.mark.parametrize(
     ('changes', 'message'),
-    [({'meta_batch': 6}, r'5.*6'), ({'frames': 10}, r'9.*10')],
-    ids=['too few tasks', 'too few frames'],
+    [
+        (
+            {'meta_batch': 6},
+            r'has 5 tasks, a meta-batch needs 6; collect more tasks or lower meta_batch\.$',
+        ),
+        (
+            {'frames': 10},
+            r'has demonstrations of 9 frames, a training step draws 10; collect longer ones or '
+            r'lower frames and trial_frames\.$',
+        ),
+        (
+            {'trial_frames': 11},
+            r'has demonstrations of 9 frames, a training step draws 11; collect longer ones',
+        ),
+        (
+            {'shots': 4},
+            r'has 4 demonstrations per task, a training step needs 5 \(shots to adapt to and one '
+            r'to judge by\); collect more or lower shots\.$',
+        ),
+    ],
+    ids=['too few tasks', 'too few frames', 'too few frames of a trial', 'too few demos'],
 )
 def test_dataset_that_is_too_small_is_refused_in_a_sentence(
-    dataset: Dataset, tmp_path: Path, changes: dict[str, int], message: str
+    dataset: Dataset, changes: dict[str, int], message: str
 ) -> None:
-    with pytest.raises(MilError, match=message):
-        Trainer(dataset, replace(CONFIG, **changes)).run(tmp_path / 'last.safetensors', ignore)
+    with pytest.raises(DatasetError, match=message):
+        Trainer(dataset, replace(CONFIG, **changes))
+
+
+@pytest.mark.parametrize(
+    ('frozen', 'message'),
+    [
+        (('conv', 'cnov'), r"^frozen is \['conv', 'cnov'\], which names no parameter by 'cnov'; "),
+        (('conv', 'fc', 'temperature', 'context', 'pre_'), r'\], which leaves none to adapt; exp'),
+    ],
+)
+def test_mask_that_makes_no_sense_is_refused(
+    dataset: Dataset, frozen: tuple[str, ...], message: str
+) -> None:
+    with pytest.raises(ConfigError, match=message):
+        Trainer(dataset, replace(CONFIG, frozen=frozen))
+
+
+def test_more_processes_than_tasks_in_a_step_are_refused(
+    dataset: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in (('is_initialized', True), ('get_rank', 0), ('get_world_size', 3)):
+        monkeypatch.setattr(f'torch.distributed.{name}', lambda value=value: value)
+    message = (
+        r'^meta_batch is 2; expected at least one task for each of the 3 processes, raise it or '
+        r'start fewer\.$'
+    )
+    with pytest.raises(ConfigError, match=message):
+        Trainer(dataset, CONFIG)
+
+
+# --- The command -------------------------------------------------------------------------------
+
+
+def to_words(dataset: Dataset, out: Path, **changes: object) -> list[str]:
+    """Return the command that trains what `CONFIG` says."""
+    names = ('filters', 'strides', 'kernels', 'hidden', 'context', 'frames', 'meta_batch')
+    options = {name: getattr(CONFIG, name) for name in (*names, 'learning_rate')} | changes
+    words = ['train', '--data', str(dataset.directory), '--steps', str(CONFIG.steps)]
+    for name, value in options.items():
+        words += ['--option', f'{name}={json.dumps(value)}']
+    return [*words, '--out', str(out)]
 
 
 def test_two_processes_train_as_one_does(dataset: Dataset, tmp_path: Path) -> None:
-    options = [
-        f'{name}={json.dumps(getattr(CONFIG, name))}'
-        for name in ('filters', 'strides', 'kernels', 'hidden', 'context', 'frames')
-    ]
-    options += [f'{name}={getattr(CONFIG, name)}' for name in ('meta_batch', 'learning_rate')]
-    common = ['--data', str(dataset.directory), '--steps', str(CONFIG.steps)]
-    common += [word for option in options for word in ('--option', option)]
     single, shared = tmp_path / 'single', tmp_path / 'shared'
-    assert cli.main(['train', *common, '--out', str(single)]) == 0
+    assert cli.main(to_words(dataset, single)) == 0
     launch = ['-m', 'torch.distributed.run', '--standalone', '--nproc-per-node', '2']
-    command = [sys.executable, *launch, '-m', 'mil_ros.tools.cli', 'train', *common]
-    subprocess.run([*command, '--out', str(shared)], check=True, timeout=120, capture_output=True)
+    command = [sys.executable, *launch, '-m', 'mil_ros.tools.cli', *to_words(dataset, shared)]
+    subprocess.run(command, check=True, timeout=600, capture_output=True)
     one, two = (load_checkpoint(out / 'last.safetensors') for out in (single, shared))
     fresh = Trainer(dataset, CONFIG)
     assert two.step == CONFIG.steps
@@ -274,3 +436,51 @@ def test_two_processes_train_as_one_does(dataset: Dataset, tmp_path: Path) -> No
         torch.testing.assert_close(two.params[name], tensor, rtol=0, atol=1e-6)
     moved = max(float((one.params[n] - p.detach()).abs().max()) for n, p in fresh.params.items())
     assert moved > 1e-3, 'training changed nothing, so the test shows nothing'
+    curves = [np.loadtxt(out / 'losses.csv', delimiter=',') for out in (single, shared)]
+    np.testing.assert_allclose(curves[0], curves[1], rtol=1e-4)
+
+
+def test_command_starts_from_another_training(dataset: Dataset, tmp_path: Path) -> None:
+    first, second = tmp_path / 'first', tmp_path / 'second'
+    assert cli.main(to_words(dataset, first)) == 0
+    source = first / 'last.safetensors'
+    words = to_words(dataset, second, learning_rate=1e-12)  # so that hardly anything moves
+    assert cli.main([*words, '--start-from', str(source)]) == 0
+    got, given = load_checkpoint(second / 'last.safetensors'), load_checkpoint(source)
+    for name, tensor in given.params.items():
+        torch.testing.assert_close(got.params[name], tensor, rtol=0, atol=1e-6)
+
+
+def cut_in_half(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+
+@pytest.mark.parametrize(
+    ('spoil', 'changes', 'message'),
+    [
+        (cut_in_half, {}, 'last.safetensors is not a whole checkpoint ('),
+        (lambda _: None, {'seed': 3}, 'was trained with another configuration (seed 0 -> 3)'),
+        (Path.unlink, {'shots': 4}, 'has 4 demonstrations per task, a training step needs 5'),
+        (Path.unlink, {'frozen': ['x']}, "frozen is ['x'], which names no parameter by 'x'"),
+    ],
+    ids=['truncated checkpoint', 'other configuration', 'too few demos', 'unknown parameter'],
+)
+def test_mistake_is_one_line_and_exit_code_2(
+    dataset: Dataset,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    spoil: Callable[[Path], None],
+    changes: dict[str, object],
+    message: str,
+) -> None:
+    path = tmp_path / 'last.safetensors'
+    Trainer(dataset, CONFIG).save(path)
+    spoil(path)
+    before = path.read_bytes() if path.exists() else None
+    assert cli.main(to_words(dataset, tmp_path, loss_filters=4, loss_layers=1, **changes)) == 2
+    shown = capsys.readouterr()
+    assert shown.out == ''
+    assert shown.err.startswith('mil train: ')
+    assert shown.err.count('\n') == 1
+    assert message in shown.err
+    assert (path.read_bytes() if path.exists() else None) == before

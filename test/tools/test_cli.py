@@ -85,7 +85,11 @@ MISTAKES = {
     ),
     'evaluate nothing': (
         ['evaluate', 'TMP/none', '--trials', '0'],
-        'Got --trials 0 --workers 2; expected at least 1 of each.',
+        'Got --trials 0 --tasks 74 --workers 2; expected at least 1 of each.',
+    ),
+    'evaluate no policy': (
+        ['evaluate'],
+        'No policy to evaluate; expected a bundle such as models/reach, a checkpoint, or one of ',
     ),
     'demo without a bundle': (
         ['demo', '--bundle', 'TMP/none'],

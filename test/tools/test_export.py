@@ -1,11 +1,16 @@
+"""No bundle is made that does not act as what was trained."""
+
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 import re
 
 import pytest
+import torch
 
 from mil_ros.core.errors import BundleError
+from mil_ros.inference.bundle import Bundle
 from mil_ros.learning import export as learning_export
 from mil_ros.learning.checkpoint import Checkpoint, save_checkpoint
 from mil_ros.tools import cli, export
@@ -65,3 +70,28 @@ def test_target_that_is_a_file_is_refused(tmp_path: Path) -> None:
     (tmp_path / 'file').write_text('')
     with pytest.raises(BundleError, match='exists and is no bundle'):
         export._check_target(tmp_path / 'file')
+
+
+@pytest.mark.parametrize('kind', ['tiny', 'tiny_video'])
+def test_parity_is_that_of_the_adapted_actions(request: pytest.FixtureRequest, kind: str) -> None:
+    checkpoint: Checkpoint = request.getfixturevalue(f'{kind}_checkpoint')
+    bundle: Bundle = request.getfixturevalue(f'{kind}_bundle')
+    assert 0.0 <= export.measure_parity(checkpoint, bundle.path) <= export.PARITY_RAD_S
+    # What only the inner step sees counts too.
+    name = 'pre_head.weight' if kind == 'tiny' else 'loss_out.weight'
+    other = {**checkpoint.params, name: torch.flip(checkpoint.params[name], [0, 1])}
+    changed = replace(checkpoint, params={**other, name: 2.0 * other[name]})
+    assert export.measure_parity(changed, bundle.path) > export.PARITY_RAD_S
+
+
+def test_baseline_is_refused_in_a_sentence(
+    tiny_checkpoint: Checkpoint, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / 'last.safetensors'
+    config = replace(tiny_checkpoint.config, method='lstm')
+    save_checkpoint(path, replace(tiny_checkpoint, config=config, step_sizes={}))
+    assert run(path, tmp_path / 'bundle') == 2
+    shown = capsys.readouterr().err
+    assert shown.startswith('mil export: Checkpoint is of method lstm, a bundle adapts by a grad')
+    assert shown.count('\n') == 1
+    assert [p.name for p in tmp_path.iterdir()] == ['last.safetensors']

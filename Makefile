@@ -4,7 +4,7 @@ MIL := .venv/bin/mil
 PYTHON3 := .venv/bin/python
 
 TASK ?= reach
-COLLECT_ARGS ?= --tasks 800 --demos 8 --workers 2
+COLLECT_ARGS ?= --tasks 800 --demos 6 --workers 2
 TRAIN_ARGS ?=
 PROCESSES ?= 2
 DEMO_ARGS ?=

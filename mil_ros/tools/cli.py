@@ -19,7 +19,7 @@ VERBS = {
     ),
     'collect': (
         'demonstrations of many tasks from the simulator',
-        'mil collect --task reach --tasks 1000 --demos 8 --workers 2',
+        'mil collect --task push --tasks 800 --demos 6 --workers 2',
     ),
     'train': (
         'meta-train a policy on a dataset',

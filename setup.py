@@ -7,7 +7,7 @@ import sys
 from setuptools import find_packages, setup
 
 NAME = 'mil_ros'
-NODES = ('adaptation', 'control', 'guard', 'recorder', 'sim')
+NODES = ('adaptation', 'camera', 'control', 'guard', 'recorder', 'sim')
 
 # An editable install would copy the data files once, and they would go stale: it reads the
 # checkout instead.
@@ -50,8 +50,8 @@ setup(
     install_requires=['setuptools'],
     extras_require={
         'sim': ['mujoco'],
-        'test': ['hypothesis', 'pytest'],
-        'train': ['onnx', 'onnxscript', 'torch'],
+        'test': ['hypothesis', 'mcap', 'mcap-ros2-support', 'pytest'],
+        'train': ['matplotlib', 'onnx', 'onnxscript', 'tensorboard', 'torch'],
     },
     entry_points={
         'console_scripts': [

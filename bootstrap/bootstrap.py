@@ -26,6 +26,15 @@ from host import (
 
 ROOT = Path(__file__).resolve().parents[1]
 
+# As it is, learn2learn wants gym, torchvision and more, and ships C code that Cython made for
+# Python 3.10: its setup.py runs Cython anew when the words of the build have build_ext among them.
+_PEER_OPTIONS = (
+    '--no-deps',
+    '--no-build-isolation',
+    '--use-pep517',
+    '--config-settings=--build-option=build_ext',
+)
+
 
 def install_packages(venv: Venv, log: Path) -> None:
     """Install the pinned Python packages."""
@@ -39,6 +48,8 @@ def install_packages(venv: Venv, log: Path) -> None:
     )
     try:
         run([*_pip_install(venv), *pins], log, hint)
+        peers = [*_PEER_OPTIONS, '-r', str(folder / 'requirements-peers.txt')]
+        run([*_pip_install(venv), *peers], log, hint, mode='a')
     except SetupError:
         venv.unfinished.unlink()  # it failed in good order: the next run can go on from here
         raise

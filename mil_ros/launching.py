@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+import os
 
 from launch.actions import DeclareLaunchArgument, SetEnvironmentVariable
 from launch.conditions import IfCondition
@@ -13,6 +14,7 @@ from lifecycle_msgs.msg import Transition
 
 from launch import LaunchDescription  # type: ignore[attr-defined]  # mypy sees our folder
 from mil_ros.bringup import arguments, ENVIRONMENT, nodes, NodeSpec
+from mil_ros.core.middleware import make_environment
 
 
 def describe(simulated: bool, defaults: Mapping[str, str] | None = None) -> LaunchDescription:
@@ -26,9 +28,11 @@ def describe(simulated: bool, defaults: Mapping[str, str] | None = None) -> Laun
     declared = arguments(simulated)
     kinds = {argument.name: argument.kind for argument in declared}
     specs = nodes(simulated)
+    mine = {n: v for n, v in make_environment().items() if n not in os.environ}
+    environment = {**ENVIRONMENT, **mine}
     description = LaunchDescription(
         [
-            *(SetEnvironmentVariable(name, value) for name, value in ENVIRONMENT.items()),
+            *(SetEnvironmentVariable(name, value) for name, value in environment.items()),
             *(
                 DeclareLaunchArgument(
                     argument.name,

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, TYPE_CHECKING
 
 import numpy as np
+from policies import draw_checkpoint, export_bundle, TINY_IMAGE
 import pytest
 import yaml
 
@@ -19,8 +20,6 @@ if TYPE_CHECKING:
     from mil_ros.learning.checkpoint import Checkpoint
 
 SIM_PANDA = share_dir() / 'config' / 'robots' / 'sim_panda.yaml'
-TINY_IMAGE = {'image_height': 12, 'image_width': 16}
-DATASET = {'task': 'reach', 'robot': 'sim_panda', 'robot_sha256': 'f' * 64, 'rate_hz': 10.0}
 
 
 @pytest.fixture(scope='session')
@@ -64,34 +63,8 @@ def tiny_robot(tiny_robot_file: Path) -> RobotDescription:
 
 @pytest.fixture(scope='session')
 def tiny_checkpoint(tiny_robot: RobotDescription) -> Checkpoint:
-    """A random policy, strong enough for its inner step to change what it does."""
-    import torch
-
-    from mil_ros.learning.batches import Normaliser
-    from mil_ros.learning.checkpoint import Checkpoint
-    from mil_ros.learning.config import MilConfig
-    from mil_ros.learning.inner_step import init_step_sizes
-    from mil_ros.learning.network import init_params
-
-    config = MilConfig(
-        **TINY_IMAGE,
-        filters=(3, 4),
-        strides=(2, 1),
-        kernels=(3, 3),
-        hidden=(8,),
-        context=3,
-        demo_frames=6,
-    )
-    generator = torch.Generator().manual_seed(1)
-    params = init_params(config)
-    for name, tensor in params.items():  # zeros would hide a term that is forgotten
-        tensor += 0.1 * torch.rand(tensor.shape, generator=generator)
-        if 'head' in name:
-            tensor *= 5.0
-    stats = (0.1 + torch.rand(7, generator=generator) for _ in range(3))
-    data = {**DATASET, 'joint_names': list(tiny_robot.joint_names)}
-    sizes = init_step_sizes(params, config)
-    return Checkpoint(config, 5, params, sizes, {}, Normaliser(*stats), data)
+    """A policy that adapts to video, states and actions."""
+    return draw_checkpoint(tiny_robot)
 
 
 @pytest.fixture(scope='session')
@@ -101,13 +74,25 @@ def tiny_bundle(
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Bundle:
     """That policy as a bundle; tests that damage it copy it first."""
-    from mil_ros.inference.bundle import load_bundle, write_bundle
-    from mil_ros.learning.export import export_graphs
-
     path = tmp_path_factory.mktemp('models') / 'tiny'
-    manifest, weights = export_graphs(tiny_checkpoint, tiny_robot, 'tiny', path, 'abc123')
-    write_bundle(path, manifest, weights)
-    return load_bundle(path)
+    return export_bundle(tiny_checkpoint, tiny_robot, path)
+
+
+@pytest.fixture(scope='session')
+def tiny_video_checkpoint(tiny_robot: RobotDescription) -> Checkpoint:
+    """A policy that adapts to video alone."""
+    return draw_checkpoint(tiny_robot, modality='video', image_context=True)
+
+
+@pytest.fixture(scope='session')
+def tiny_video_bundle(
+    tiny_video_checkpoint: Checkpoint,
+    tiny_robot: RobotDescription,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Bundle:
+    """That policy as a bundle."""
+    path = tmp_path_factory.mktemp('models') / 'tiny_video'
+    return export_bundle(tiny_video_checkpoint, tiny_robot, path)
 
 
 @pytest.fixture

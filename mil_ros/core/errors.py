@@ -33,6 +33,10 @@ class CheckpointError(MilError, ValueError):
     """A training checkpoint is unreadable or belongs to another configuration."""
 
 
+class ResultsError(MilError, ValueError):
+    """Result documents are missing, incomplete or contradict each other."""
+
+
 class StaleDataError(MilError):
     """No sample of a stream is young enough to act on."""
 

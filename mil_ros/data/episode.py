@@ -8,66 +8,31 @@ from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
-from rosbags.interfaces import Connection
-from rosbags.rosbag2 import Reader, ReaderError, StoragePlugin, Writer
-import yaml
+from rosbags.rosbag2 import Reader, ReaderError
 
 from mil_ros.core.alignment import common_moments, indices_as_of, Stream
 from mil_ros.core.errors import DemoError, EpisodeError, StaleDataError
 from mil_ros.core.images import resize_area
 from mil_ros.core.robot import RobotDescription
 from mil_ros.core.types import Demo
-from mil_ros.data.messages import image_to_rgb, joints_in_order, stamp_ns, typestore
+from mil_ros.data.episode_writer import EpisodeWriter
+from mil_ros.data.messages import deserialize, image_to_rgb, joints_in_order, stamp_ns
+from mil_ros.data.metadata import read_metadata
 
-METADATA_VERSION: Final = 8  # read by Humble to Lyrical
+__all__ = [
+    'MOTION_RAD_S',
+    'TELEOP_TOPIC',
+    'EpisodeStreams',
+    'EpisodeWriter',
+    'load_demo',
+    'read_provenance',
+    'read_streams',
+]
+
 TELEOP_TOPIC: Final = '/teleop/joint_jog'
 MOTION_RAD_S: Final = 0.02  # a demonstration begins when a joint is commanded faster than this
 _ACTION_MAX_AGE_S: Final = 0.25
 _MIN_STEPS: Final = 5
-
-
-class EpisodeWriter:
-    """Writes serialised messages as they came; not thread-safe."""
-
-    def __init__(self, path: Path, topics: dict[str, str], provenance: dict[str, str]) -> None:
-        """Open a new episode.
-
-        Args:
-            path: Folder to make.
-            topics: Type of each topic, such as ``sensor_msgs/msg/Image``.
-            provenance: Goes into the bag's ``custom_data``.
-
-        Raises:
-            EpisodeError: If the folder exists or cannot be made.
-        """
-        if path.exists():
-            raise EpisodeError(f'{path} exists already; expected a new folder, choose another.')
-        self.path = path
-        self.counts = dict.fromkeys(topics, 0)
-        self._writer = Writer(path, version=METADATA_VERSION, storage_plugin=StoragePlugin.MCAP)
-        for key, value in provenance.items():
-            self._writer.set_custom_data(key, value)
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            self._writer.open()
-        except OSError as err:
-            raise EpisodeError(
-                f'Cannot write to {path} ({err.strerror}); choose a writable folder with the '
-                'parameter `directory`.'
-            ) from err
-        self._connections: dict[str, Connection] = {
-            topic: self._writer.add_connection(topic, kind, typestore=typestore())
-            for topic, kind in topics.items()
-        }
-
-    def write(self, topic: str, data: bytes, received_ns: int) -> None:
-        """Append one serialised message."""
-        self._writer.write(self._connections[topic], received_ns, data)
-        self.counts[topic] += 1
-
-    def close(self) -> None:
-        """Finish the episode; only then does it have its metadata."""
-        self._writer.close()
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -164,8 +129,7 @@ def read_streams(path: Path, robot: RobotDescription) -> EpisodeStreams:
 def read_provenance(path: Path) -> dict[str, str]:
     """Return what the recorder noted about an episode."""
     _open(path).close()  # for the sentence if it cannot be read
-    document = yaml.safe_load((path / 'metadata.yaml').read_text())
-    return dict(document['rosbag2_bagfile_information']['custom_data'] or {})
+    return dict(read_metadata(path)['custom_data'])
 
 
 def _open(path: Path) -> Reader:
@@ -180,7 +144,8 @@ def _open(path: Path) -> Reader:
     except (ReaderError, OSError, ValueError, KeyError, TypeError, AssertionError) as err:
         raise EpisodeError(
             f'Episode {path.name} cannot be read ({err}); it was cut off or is no rosbag2 '
-            'folder, expected a recording that /recorder/stop has finished. Record it again.'
+            'folder, expected a recording that /recorder/stop has finished. Try `mil inspect '
+            '--repair`, or record it again.'
         ) from err
     return reader
 
@@ -192,7 +157,7 @@ def _read_messages(path: Path, topics: tuple[str, ...]) -> dict[str, list[Any]]:
     try:
         connections = [c for c in reader.connections if c.topic in found]
         for connection, _, raw in reader.messages(connections):
-            found[connection.topic].append(typestore().deserialize_cdr(raw, connection.msgtype))
+            found[connection.topic].append(deserialize(raw, connection.msgtype))
     except Exception as err:  # the storage readers raise struct, index and zlib errors alike
         raise EpisodeError(
             f'Episode {path.name} is truncated or damaged ({type(err).__name__}: {err}); '

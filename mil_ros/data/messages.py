@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from rosbags.serde import SerdeError
 from rosbags.typesys import get_types_from_msg, get_typestore, Stores
 from rosbags.typesys.store import Typestore
 
@@ -43,6 +44,21 @@ def typestore() -> Typestore:
     store.register(get_types_from_msg(JOINT_JOG, 'control_msgs/msg/JointJog'))
     store.register(get_types_from_msg(SERVO_STATUS, 'moveit_msgs/msg/ServoStatus'))
     return store
+
+
+def deserialize(data: bytes | memoryview, kind: str) -> Any:
+    """Return a serialised message as an object.
+
+    rclpy's ``serialize_message`` leaves four bytes behind a message that ends with an empty
+    sequence of doubles, as joint states without efforts do; rosbags takes that for damage.
+
+    Raises:
+        SerdeError: If the bytes are no such message.
+    """
+    try:
+        return typestore().deserialize_cdr(data, kind)
+    except SerdeError:
+        return typestore().deserialize_cdr(data[:-4], kind)
 
 
 def stamp_ns(header: Any) -> int:

@@ -1,40 +1,38 @@
 """The recorder: demonstrations by service call, into rosbag2, as the bytes that came.
 
-It is subscribed before the start and writes off the executor's thread, so a start takes effect at
-once and a slow disk stalls no subscription.
+It is subscribed before the start and keeps the last moments in memory, so that an episode begins
+before it was asked for. A slow disk stalls no subscription: another thread writes.
 """
 
 from __future__ import annotations
 
-from collections import Counter
-from concurrent.futures import ThreadPoolExecutor, TimeoutError
-from datetime import datetime
+from collections.abc import Callable
 from functools import partial
-import json
 from pathlib import Path
-import queue
-import re
 import sys
 import time
 
-from control_msgs.msg import JointJog
 from diagnostic_msgs.msg import DiagnosticStatus
 from rclpy.executors import Executor
 from rclpy.node import Node
-from rclpy.qos import QoSProfile, ReliabilityPolicy
-from sensor_msgs.msg import Image, JointState
+from sensor_msgs.msg import Joy
 from std_msgs.msg import String
 
-from mil_ros import __version__
-from mil_ros.core.errors import MilError, OrderError
-from mil_ros.core.robot import load_robot
-from mil_ros.data.episode import EpisodeWriter, TELEOP_TOPIC
-from mil_ros.ros.node import add_trigger, LATCHED, now_ns, run_node, status
+from mil_ros.core.errors import EpisodeError, MilError, OrderError
+from mil_ros.core.memory import keep_freed_memory
+from mil_ros.core.meter import SLOW, STALLED, StreamState
+from mil_ros.core.robot import load_robot, RobotDescription
+from mil_ros.core.streams import Expectation
+from mil_ros.data.episode import TELEOP_TOPIC
+from mil_ros.data.preflight import check_image, check_newest_stamps, IMAGE, prepare
+from mil_ros.data.recorder import Recorder, RECORDING, Topic
+from mil_ros.ros.node import add_trigger, LATCHED, NEWEST, now_ns, run_node, status
+from mil_ros.ros.parameters import declare_parameters
+from mil_ros.ros.recorder_parameters import declare_labels, declare_topics, RecorderParameters
+from mil_ros.ros.sources import find_kind, Source
 
-_QUEUE_SIZE = 2000  # messages; about 20 s of everything
+_CHECK_PERIOD_S = 0.1  # how late a stall may be noticed
 _STATUS_PERIOD_S = 0.5
-_STALLED_S = 1.0
-_CLOSE_S = 3.0  # the queue is short and the footer small; nothing is recorded meanwhile
 
 
 class RecorderNode(Node):
@@ -43,160 +41,178 @@ class RecorderNode(Node):
     def __init__(self) -> None:
         """Subscribe to every topic of the robot file."""
         super().__init__('recorder')
-        self.robot = load_robot(self.declare_parameter('robot', 'sim_panda').value)
-        self.declare_parameter('task', '')
-        default = str(Path.home() / 'mil_episodes')
-        self.directory = Path(self.declare_parameter('directory', default).value).expanduser()
-        topics = self.robot.topics
-        kinds = {
-            topics.image: Image,
-            topics.joint_states: JointState,
-            TELEOP_TOPIC: JointJog,
-            '/control/joint_jog': JointJog,
-            topics.command: JointJog,
+        prepare()
+        parameters = declare_parameters(self, RecorderParameters)
+        declare_labels(self)
+        robot = load_robot(parameters.robot)
+        self.robot = robot
+        required = {
+            robot.topics.image: Expectation(robot.camera.rate_hz, robot.camera.max_age_s),
+            robot.topics.joint_states: Expectation(
+                robot.joint_states.rate_hz, robot.joint_states.max_age_s
+            ),
         }
-        self._kinds = {
-            t: f'{k.__module__.split(".")[0]}/msg/{k.__name__}' for t, k in kinds.items()
-        }
-        self._required = (topics.image, topics.joint_states)
-        self._last_s = dict.fromkeys(self._required, -float('inf'))
-        self._dropped: Counter[str] = Counter()
-        self._queue: queue.Queue[tuple[str, bytes, int]] = queue.Queue(_QUEUE_SIZE)
-        self._writer: EpisodeWriter | None = None
-        self._write_error: str | None = None
-        self._pool = ThreadPoolExecutor(1, 'writer')
-        qos = QoSProfile(depth=50, reliability=ReliabilityPolicy.BEST_EFFORT)
-        for topic, kind in kinds.items():
-            self.create_subscription(kind, topic, partial(self._on_message, topic), qos, raw=True)
         self._episode = self.create_publisher(String, '~/episode', LATCHED)
         self._status = self.create_publisher(DiagnosticStatus, '~/status', LATCHED)
-        add_trigger(self, '~/start', self._start)
-        add_trigger(self, '~/stop', self._stop)
-        add_trigger(self, '~/discard', self._discard)
-        self.create_timer(_STATUS_PERIOD_S, self._publish_status)
+        self.recorder = Recorder(
+            parameters.settings, robot, required, partial(now_ns, self), self._announce
+        )
+        self._sources: dict[str, Source] = {}
+        for topic, kind in list_topics(robot).items():
+            self._sources[topic] = Source(self, topic, kind, required.get(topic), self._on_message)
+        self._more_topics = declare_topics(self) - set(self._sources)
+        self._states: dict[str, StreamState] = {}
+        self._status_due_s = 0.0
+        actions: dict[str, Callable[[], str]] = {
+            'start': self._start,
+            'stop': self.recorder.stop,
+            'discard': self.recorder.discard,
+            'mark_success': partial(self.recorder.mark, 'success'),
+            'mark_failure': partial(self.recorder.mark, 'failure'),
+        }
+        self._actions = {name: partial(self._act, action) for name, action in actions.items()}
+        for name, action in self._actions.items():
+            add_trigger(self, f'~/{name}', action)
+        self._buttons = parameters.make_buttons()
+        if self._buttons.is_used:
+            self.create_subscription(Joy, parameters.joy_topic, self._on_joy, NEWEST)
+        self.create_timer(_CHECK_PERIOD_S, self._check)
 
-    # Services
+    # Services and buttons
+
+    def _act(self, action: Callable[[], str]) -> str:
+        """Do something and let the status say so at once."""
+        try:
+            return action()
+        finally:
+            self._publish_status()
 
     def _start(self) -> str:
-        if self._writer is not None:
-            raise OrderError(
-                f'Already recording {self._writer.path.name}; call /recorder/stop or '
-                '/recorder/discard first.'
-            )
-        silent = [t for t in self._required if time.monotonic() - self._last_s[t] > _STALLED_S]
-        if silent:
-            raise OrderError(
-                f'Recording refused: nothing came on {", ".join(silent)} in the last '
-                f'{_STALLED_S:g} s, expected a running camera and driver; start them or correct '
-                'the topics of the robot file.'
-            )
-        task = str(self.get_parameter('task').value)
-        name = datetime.now().strftime('%Y%m%d_%H%M%S_%f')[:-3]
-        if label := re.sub(r'[^A-Za-z0-9]+', '_', task).strip('_'):
-            name += f'_{label}'
-        provenance = {
-            'task': task,
-            'robot': self.robot.name,
-            'robot_sha256': self.robot.sha256,
-            'software': f'mil_ros {__version__}',
-        }
-        self._writer = EpisodeWriter(self.directory / name, self._kinds, provenance)
-        self._write_error = None
-        self._dropped.clear()
-        self._pool.submit(self._write_queue, self._writer)
-        self._publish_status()
-        return f'RECORDING {self._writer.path}'
+        self.recorder.check_ready()
+        self._adapt()
+        self._check_sources()
+        return self.recorder.start(
+            str(self.get_parameter('task').value),
+            str(self.get_parameter('operator').value),
+            {t: Topic(s.kind, s.describe_offers()) for t, s in self._sources.items()},
+            lambda: {topic: source.lost for topic, source in self._sources.items()},
+        )
 
-    def _stop(self) -> str:
-        writer = self._finish_episode('stop')
-        counts = ', '.join(f'{n} {t}' for t, n in writer.counts.items() if n)
-        lost = f'; LOST {json.dumps(dict(self._dropped))}' if self._dropped else ''
-        if self._write_error:
-            raise MilError(f'Episode {writer.path} is incomplete: {self._write_error}{lost}')
-        self._episode.publish(String(data=str(writer.path)))  # a whole one, fit to learn from
-        return f'Saved {writer.path}: {counts}{lost}'
-
-    def _discard(self) -> str:
-        writer = self._finish_episode('discard')
-        trash = writer.path.with_name(f'{writer.path.name}.discarded')
-        writer.path.rename(trash)
-        return f'Discarded; the recording lies in {trash} until you delete it.'
-
-    def _finish_episode(self, verb: str) -> EpisodeWriter:
-        """End the episode and wait, not for long, until it is whole on disk."""
-        writer = self._end(verb)
-        closing = self._pool.submit(writer.close)
+    def _on_joy(self, message: Joy) -> None:
         try:
-            closing.result(_CLOSE_S)
-        except TimeoutError:
-            raise MilError(
-                f'Episode {writer.path} is not on disk after {_CLOSE_S:g} s, expected it there; '
-                'the disk is slow. Do not use it before its metadata.yaml is there.'
-            ) from None
-        except OSError as err:
-            raise MilError(
-                f'Episode {writer.path} could not be finished ({err.strerror}), expected a '
-                'writable disk; free space and record again.'
-            ) from err
-        return writer
+            for name in self._buttons.press(message.buttons):
+                self.get_logger().info(self._actions[name]())
+        except MilError as err:
+            self.get_logger().warning(str(err), throttle_duration_sec=2.0)
 
-    def _end(self, verb: str) -> EpisodeWriter:
-        if self._writer is None:
-            raise OrderError(
-                f'Not recording, so there is nothing to {verb}; call /recorder/start first.'
-            )
-        writer, self._writer = self._writer, None
-        return writer
+    def _announce(self, path: Path) -> None:
+        self._episode.publish(String(data=str(path)))
 
-    # Data
+    # Streams
 
-    def _on_message(self, topic: str, data: bytes) -> None:
-        if topic in self._last_s:
-            self._last_s[topic] = time.monotonic()
-        if self._writer is None:
-            return
-        try:
-            self._queue.put_nowait((topic, data, now_ns(self)))
-        except queue.Full:
-            self._dropped[topic] += 1
+    def _on_message(self, source: Source, data: bytes) -> None:
+        source.meter.note(time.monotonic())
+        self.recorder.take(source.topic, data)
 
-    def _write_queue(self, writer: EpisodeWriter) -> None:
-        """Write until the episode ends and the queue is empty; runs in the writer's thread."""
-        while self._writer is writer or not self._queue.empty():
-            try:
-                topic, data, received_ns = self._queue.get(timeout=0.05)
-                if self._write_error is None:
-                    writer.write(topic, data, received_ns)
-            except queue.Empty:
+    def _adapt(self) -> None:
+        """Fit subscriptions to the publishers; not while recording, which it would interrupt."""
+        for topic in sorted(self._more_topics):
+            kind = find_kind(self, topic)
+            if not kind:
                 continue
-            except Exception as err:  # the disk is full, say; shown in status and at stop
-                self._write_error = f'writing failed ({err}); free disk space and record again.'
+            self._more_topics.discard(topic)
+            try:
+                self._sources[topic] = Source(self, topic, kind, None, self._on_message)
+            except EpisodeError as err:
+                self.get_logger().warning(f'{topic} is not recorded: {err}')
+        for source in self._sources.values():
+            source.adapt()
+            if source.is_latched:
+                self.recorder.preroll.latch(source.topic)
+
+    def _check_sources(self) -> None:
+        """Raise `OrderError` if a demonstration recorded now could not be used."""
+        required = [source for source in self._sources.values() if source.expected is not None]
+        for source in required:
+            if fault := source.find_fault() or source.find_absence():
+                raise OrderError(f'Recording refused: {fault}')
+        newest = {source.topic: self.recorder.preroll.newest(source.topic) for source in required}
+        found = {topic: arrival for topic, arrival in newest.items() if arrival is not None}
+        check_newest_stamps(found)
+        image = self.robot.topics.image
+        if image in found:
+            check_image(image, found[image].data, self.robot.camera)
+
+    # Status
+
+    def _check(self) -> None:
+        """Notice what has gone wrong, within a tenth of a second."""
+        if news := self.recorder.check():
+            self.get_logger().warning(news)
+        now_s = time.monotonic()
+        before = {topic: state.name for topic, state in self._states.items()}
+        self._states = {t: s.meter.measure(now_s) for t, s in self._sources.items()}
+        is_news = before != {topic: state.name for topic, state in self._states.items()}
+        if is_news or news or now_s >= self._status_due_s:
+            self._publish_status()
+        if now_s >= self._status_due_s:
+            self._status_due_s = now_s + _STATUS_PERIOD_S
+            self._check_publishers()
+
+    def _check_publishers(self) -> None:
+        if self.recorder.state != RECORDING:
+            self._adapt()
+            return
+        for source in self._sources.values():
+            if fault := source.find_fault():
+                self.recorder.note_fault(fault)
 
     def _publish_status(self) -> None:
-        now_s = time.monotonic()
-        ages = {topic: now_s - last_s for topic, last_s in self._last_s.items()}
-        stalled = [topic for topic, age_s in ages.items() if age_s > _STALLED_S]
-        recording = self._writer is not None
-        level = DiagnosticStatus.WARN if stalled or self._dropped else DiagnosticStatus.OK
-        if self._write_error:
+        """Say how every stream is doing."""
+        dropped = self.recorder.dropped
+        values: dict[str, object] = {'dropped': sum(dropped.values())}
+        for topic, state in self._states.items():
+            values[topic] = state.name
+            values[f'{topic} rate_hz'] = f'{state.rate_hz:.1f}'
+            values[f'{topic} age_s'] = f'{state.age_s:.3f}'
+            values[f'{topic} dropped'] = dropped.get(topic, 0)
+            values[f'{topic} lost'] = self._sources[topic].lost
+        is_recording = self.recorder.state == RECORDING
+        faulty = {t: s for t, s in self._states.items() if s.name in (SLOW, STALLED)}
+        text = self.recorder.state
+        for topic, state in faulty.items():
+            text += f'; {topic} is {state.name}, {state.rate_hz:.1f} Hz, age {state.age_s:.1f} s'
+        level = DiagnosticStatus.WARN if faulty or dropped else DiagnosticStatus.OK
+        if self.recorder.trouble:
+            level, text = DiagnosticStatus.ERROR, f'{text}; {self.recorder.trouble}'
+        elif is_recording and any(state.name == STALLED for state in faulty.values()):
             level = DiagnosticStatus.ERROR
-        text = 'RECORDING' if recording else 'READY'
-        states = {topic: 'STALLED' if topic in stalled else 'OK' for topic in ages}
-        dropped = sum(self._dropped.values())
-        self._status.publish(
-            status('recorder', level, self._write_error or text, dropped=dropped, **states)
-        )
+        self._status.publish(status('recorder', level, text, **values))
 
     def finish(self, _: Executor) -> None:
         """Close the running episode so that nothing recorded is lost."""
-        if self._writer is not None:
-            writer = self._end('stop')
-            self._pool.submit(writer.close).result()
-            self.get_logger().warning(f'Ended in mid-episode; saved {writer.path}.')
+        if text := self.recorder.close():
+            self.get_logger().warning(f'Ended in mid-episode. {text}')
+
+
+def list_topics(robot: RobotDescription) -> dict[str, str]:
+    """Return what is recorded of a robot by default: the type of each topic."""
+    topics = robot.topics
+    info = topics.image.rsplit('/', 1)[0] + '/camera_info'
+    return {
+        topics.image: IMAGE,
+        info: 'sensor_msgs/msg/CameraInfo',
+        topics.joint_states: 'sensor_msgs/msg/JointState',
+        TELEOP_TOPIC: 'control_msgs/msg/JointJog',
+        '/control/joint_jog': 'control_msgs/msg/JointJog',
+        topics.command: 'control_msgs/msg/JointJog',
+        topics.servo_status: 'moveit_msgs/msg/ServoStatus',
+    }
 
 
 def main() -> int:
     """Run the node."""
+    keep_freed_memory()
     return run_node(RecorderNode, is_streaming=True)
 
 

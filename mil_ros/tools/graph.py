@@ -14,6 +14,7 @@ from types import TracebackType
 
 from mil_ros.bringup import ENVIRONMENT, nodes, NodeSpec
 from mil_ros.core.errors import MilError
+from mil_ros.core.middleware import make_environment
 
 _PR_SET_PDEATHSIG = 1
 _PATIENCE_S = (5.0, 3.0)  # after SIGINT, after SIGTERM; then SIGKILL
@@ -31,6 +32,8 @@ def isolate() -> None:
     domains = {str(number) for number in range(1, 102)} - {os.environ.get('ROS_DOMAIN_ID')}
     os.environ['ROS_DOMAIN_ID'] = random.SystemRandom().choice(sorted(domains))
     os.environ['ROS_AUTOMATIC_DISCOVERY_RANGE'] = 'LOCALHOST'
+    for name, value in make_environment().items():
+        os.environ.setdefault(name, value)
 
 
 class Graph:

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+import json
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from rosbags.interfaces import ConnectionExtRosbag2, QosReliability
+from rosbags.rosbag2 import Reader
 import yaml
 
 from mil_ros.core.errors import DemoError, EpisodeError, MilError
@@ -182,6 +185,24 @@ def test_writer_counts_messages_per_topic(recording: Recording, tmp_path: Path) 
     assert writer.counts == {TELEOP_TOPIC: 3}
 
 
+def test_offered_qos_comes_back(tmp_path: Path) -> None:
+    forever = {'sec': 9223372036, 'nsec': 854775807}
+    policies = {'history': 1, 'depth': 5, 'reliability': 2, 'durability': 2, 'liveliness': 1}
+    times = dict.fromkeys(('deadline', 'lifespan', 'liveliness_lease_duration'), forever)
+    flag = {'avoid_ros_namespace_conventions': False}
+    offered = yaml.safe_dump([json.loads(json.dumps({**policies, **times, **flag}))])
+    kinds = {'/a': 'std_msgs/msg/String', '/b': 'std_msgs/msg/String'}
+    EpisodeWriter(tmp_path / 'cup_03', kinds, {}, {'/a': offered}).close()
+    with Reader(tmp_path / 'cup_03') as reader:
+        found = {c.topic: c.ext for c in reader.connections}
+    assert isinstance(found['/a'], ConnectionExtRosbag2)
+    (qos,) = found['/a'].offered_qos_profiles
+    assert qos.reliability == QosReliability.BEST_EFFORT
+    assert qos.depth == 5
+    assert isinstance(found['/b'], ConnectionExtRosbag2)
+    assert list(found['/b'].offered_qos_profiles) == []
+
+
 # --- Bad input -------------------------------------------------------------------------------
 
 
@@ -199,7 +220,9 @@ def test_folder_without_metadata_is_refused(tmp_path: Path, robot: RobotDescript
 def test_damaged_metadata_is_refused(recording: Recording, tmp_path: Path, text: str) -> None:
     path = recording.write(tmp_path / 'cup_03')
     (path / 'metadata.yaml').write_text(text)
-    with pytest.raises(EpisodeError, match=r'Episode cup_03 cannot be read .*Record it again\.'):
+    with pytest.raises(
+        EpisodeError, match=r'Episode cup_03 cannot be read .*Try `mil inspect --repair`, or'
+    ):
         load_demo(path, recording.robot)
 
 

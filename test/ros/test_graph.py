@@ -161,7 +161,7 @@ def test_an_emergency_stop_in_motion_latches_until_reset(running: RunningGraph) 
     running.client.trigger('/sim/reset')
     assert 'Emergency stop was called' in running.client.trigger('/guard/reset')
     running.client.trigger('/sim/demonstrate')
-    assert running.client.is_success
+    running.client.wait(lambda: running.client.is_success, 2.0, 'the verdict')
 
 
 def test_a_run_far_from_the_start_pose_is_refused(running: RunningGraph) -> None:

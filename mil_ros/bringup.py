@@ -81,6 +81,11 @@ ENVIRONMENT = {
     'OPENBLAS_NUM_THREADS': '1',
 }
 
+# Settings of the middleware, without which large images get lost; a file of the share folder. The
+# first variable is read by Fast DDS 2 (Humble, Jazzy), the second by Fast DDS 3.
+MIDDLEWARE = 'config/fastdds.xml'
+MIDDLEWARE_VARIABLES = ('FASTRTPS_DEFAULT_PROFILES_FILE', 'FASTDDS_DEFAULT_PROFILES_FILE')
+
 
 def nodes(simulated: bool) -> tuple[NodeSpec, ...]:
     """Return the nodes that may be started, with or without the simulated arm."""

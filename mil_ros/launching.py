@@ -7,14 +7,21 @@ import os
 
 from launch.actions import DeclareLaunchArgument, SetEnvironmentVariable
 from launch.conditions import IfCondition
-from launch.substitutions import LaunchConfiguration, PythonExpression
+from launch.substitutions import LaunchConfiguration, PathJoinSubstitution, PythonExpression
 from launch_ros.actions import LifecycleNode, LifecycleTransition, Node
 from launch_ros.parameter_descriptions import ParameterValue
+from launch_ros.substitutions import FindPackageShare
 from lifecycle_msgs.msg import Transition
 
 from launch import LaunchDescription  # type: ignore[attr-defined]  # mypy sees our folder
-from mil_ros.bringup import arguments, ENVIRONMENT, nodes, NodeSpec
-from mil_ros.core.middleware import make_environment
+from mil_ros.bringup import (
+    arguments,
+    ENVIRONMENT,
+    MIDDLEWARE,
+    MIDDLEWARE_VARIABLES,
+    nodes,
+    NodeSpec,
+)
 
 
 def describe(simulated: bool, defaults: Mapping[str, str] | None = None) -> LaunchDescription:
@@ -28,8 +35,9 @@ def describe(simulated: bool, defaults: Mapping[str, str] | None = None) -> Laun
     declared = arguments(simulated)
     kinds = {argument.name: argument.kind for argument in declared}
     specs = nodes(simulated)
-    mine = {n: v for n, v in make_environment().items() if n not in os.environ}
-    environment = {**ENVIRONMENT, **mine}
+    profile = PathJoinSubstitution([FindPackageShare('mil_ros'), MIDDLEWARE])
+    chosen = [name for name in MIDDLEWARE_VARIABLES if name not in os.environ]
+    environment = {**ENVIRONMENT, **dict.fromkeys(chosen, profile)}
     description = LaunchDescription(
         [
             *(SetEnvironmentVariable(name, value) for name, value in environment.items()),

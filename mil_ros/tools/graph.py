@@ -12,9 +12,9 @@ import sys
 import time
 from types import TracebackType
 
-from mil_ros.bringup import ENVIRONMENT, nodes, NodeSpec
+from mil_ros.bringup import ENVIRONMENT, MIDDLEWARE, MIDDLEWARE_VARIABLES, nodes, NodeSpec
 from mil_ros.core.errors import MilError
-from mil_ros.core.middleware import make_environment
+from mil_ros.core.resources import share_dir
 
 _PR_SET_PDEATHSIG = 1
 _PATIENCE_S = (5.0, 3.0)  # after SIGINT, after SIGTERM; then SIGKILL
@@ -22,6 +22,11 @@ _PATIENCE_S = (5.0, 3.0)  # after SIGINT, after SIGTERM; then SIGKILL
 
 class NodeDiedError(MilError):
     """A process of the graph ended by itself."""
+
+
+def make_environment() -> dict[str, str]:
+    """Return environment variables that all nodes of a graph should have, tools among them."""
+    return dict.fromkeys(MIDDLEWARE_VARIABLES, str(share_dir() / MIDDLEWARE))
 
 
 def isolate() -> None:

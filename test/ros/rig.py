@@ -23,9 +23,9 @@ from sensor_msgs.msg import Image, JointState
 from std_msgs.msg import String
 from std_srvs.srv import Trigger
 
-from mil_ros.core.middleware import make_environment
 from mil_ros.core.robot import RobotDescription
 from mil_ros.ros.node import LATCHED
+from mil_ros.tools.graph import make_environment
 
 PATIENCE_S = 60.0
 RELIABLE = QoSProfile(depth=10)

@@ -20,9 +20,9 @@ from std_srvs.srv import Trigger
 
 from mil_ros.bringup import ENVIRONMENT
 from mil_ros.core.errors import MilError
-from mil_ros.core.middleware import make_environment
 from mil_ros.core.robot import RobotDescription
 from mil_ros.data.metadata import FILE_NAME
+from mil_ros.tools.graph import make_environment
 from mil_ros.tools.load import camera_topics
 
 CAMERAS = 2

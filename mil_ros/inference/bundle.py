@@ -23,7 +23,7 @@ from safetensors.numpy import load_file, save_file
 from mil_ros.core.errors import BundleError
 from mil_ros.core.robot import RobotDescription
 
-FORMAT = 1
+FORMAT = 2
 MANIFEST = 'manifest.json'
 POLICY, ADAPT, WEIGHTS = 'policy.onnx', 'adapt.onnx', 'weights.safetensors'
 

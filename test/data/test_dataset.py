@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import asdict, replace
+import itertools
 import json
 import os
 from pathlib import Path
@@ -223,6 +224,13 @@ def test_every_demonstration_of_a_task_has_its_shape(directory: Path) -> None:
     assert dataset.shape(1) == (3, 9) == dataset.load(1).joint_positions.shape[:2]
 
 
+def find_limit(more: int) -> int:
+    """Return the limit of open files that leaves room for some more."""
+    opened = {int(name) for name in os.listdir('/proc/self/fd')}
+    free = (number for number in itertools.count() if number not in opened)
+    return next(itertools.islice(free, more, None))
+
+
 def test_more_tasks_than_files_that_may_be_open_are_read(
     tmp_path: Path, rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -235,8 +243,7 @@ def test_more_tasks_than_files_that_may_be_open_are_read(
         save_task(tmp_path, index, demos)
     dataset = Dataset(tmp_path)
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    opened = max(int(name) for name in os.listdir('/proc/self/fd'))
-    resource.setrlimit(resource.RLIMIT_NOFILE, (opened + 16, hard))
+    resource.setrlimit(resource.RLIMIT_NOFILE, (find_limit(16), hard))
     try:
         for index in (*range(info.tasks), 0):
             got = dataset.load(index)

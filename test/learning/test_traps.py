@@ -17,7 +17,13 @@ from mil_ros.learning import network
 from mil_ros.learning.batches import Normaliser, sample_meta_batch
 from mil_ros.learning.checkpoint import Checkpoint, load_checkpoint
 from mil_ros.learning.config import MilConfig
-from mil_ros.learning.inner_step import imitation_loss, inner_step, meta_loss, pre_update_loss
+from mil_ros.learning.inner_step import (
+    imitation_loss,
+    init_step_sizes,
+    inner_step,
+    meta_loss,
+    pre_update_loss,
+)
 from mil_ros.learning.network import adapted_names, expand
 from mil_ros.learning.torch_policy import TorchPolicy
 from mil_ros.learning.trainer import Trainer
@@ -75,10 +81,9 @@ def test_inner_step_does_not_depend_on_the_unit_of_the_actions(
 @BOTH
 def test_first_inner_step_is_felt_with_the_initial_step_size(config: MilConfig) -> None:
     """With a plain squared error and the paper's step size nothing would happen."""
-    params = {name: p.detach() for name, p in draw_params(config).items()}
-    shared = expand({name: p.requires_grad_() for name, p in params.items()}, TASKS)
-    sizes = {name: torch.full_like(params[name], 0.1) for name in adapted_names(params, config)}
-    assert MilConfig().step_size == 0.1
+    params = draw_params(config)
+    sizes = init_step_sizes(params, replace(config, step_size=MilConfig().step_size))
+    shared = expand(params, TASKS)
     adapted, before = inner_step(shared, sizes, draw_batch(1), config)
     assert (pre_update_loss(adapted, draw_batch(1), config) < 0.95 * before).all()
 
@@ -214,9 +219,11 @@ def test_statistics_are_those_of_training_wherever_the_policy_goes(
             assert torch.equal(getattr(loaded, name), getattr(trainer.normaliser, name))
     demo = make_demo(rng)
     seen = Observation(demo.images[0], demo.joint_positions[0].astype(np.float64))
-    states = TorchPolicy(load_checkpoint(path)).adapt(demo), TorchPolicy(trainer.state())
-    acted = states[0].act(seen)
-    np.testing.assert_array_equal(acted, states[1].adapt(demo).act(seen))
+    acted = [
+        TorchPolicy(state).adapt(demo).act(seen)
+        for state in (load_checkpoint(path), trainer.state())
+    ]
+    np.testing.assert_array_equal(*acted)
 
 
 def test_statistics_are_inside_the_policy(

@@ -99,9 +99,9 @@ def test_file_that_the_manifest_does_not_vouch_for_is_refused(
 
 
 def test_other_format_is_refused(copy: Path) -> None:
-    edit_manifest(copy, format=2)
+    edit_manifest(copy, format=1)
     with pytest.raises(
-        BundleError, match=r'has format 2, this version reads 1; export it again\.'
+        BundleError, match=r'has format 1, this version reads 2; export it again\.'
     ):
         load_bundle(copy)
 

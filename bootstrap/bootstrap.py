@@ -48,12 +48,18 @@ def install_packages(venv: Venv, log: Path) -> None:
     )
     try:
         run([*_pip_install(venv), *pins], log, hint)
-        peers = [*_PEER_OPTIONS, '-r', str(folder / 'requirements-peers.txt')]
-        run([*_pip_install(venv), *peers], log, hint, mode='a')
+        peers = _read_requirements(folder / 'requirements-peers.txt')
+        run([*_pip_install(venv), *_PEER_OPTIONS, *peers], log, hint, mode='a')
     except SetupError:
         venv.unfinished.unlink()  # it failed in good order: the next run can go on from here
         raise
     venv.unfinished.unlink()
+
+
+def _read_requirements(path: Path) -> list[str]:
+    """Return the requirements of a file: pip 23 ignores --config-settings for what -r names."""
+    lines = (line.partition('#')[0].strip() for line in path.read_text().splitlines())
+    return [line for line in lines if line]
 
 
 def build_interfaces(venv: Venv, log: Path) -> None:

@@ -12,7 +12,7 @@ TEST_ARGS ?=
 
 # A policy for video-only demonstrations goes on from the one for full demonstrations.
 FAMILY = $(patsubst %-video,%,$(TASK))
-VIDEO = --option 'modality="video"' --option frames=6 --option demo_frames=6
+VIDEO = --option modality=video --option frames=6 --option demo_frames=6 --steps 2000
 TRAIN = OMP_NUM_THREADS=1 .venv/bin/torchrun --nproc-per-node $(PROCESSES) -m mil_ros.tools.cli \
     train --data data/$(FAMILY)-train
 

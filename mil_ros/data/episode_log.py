@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 
 from mil_ros.core.alignment import NS_PER_S
 from mil_ros.core.errors import DemoError
-from mil_ros.core.quality import MIN_SPEED_RAD_S
 from mil_ros.core.streams import StreamTimes
 from mil_ros.data.definitions import describe_type
 from mil_ros.data.messages import deserialize, joints_in_order
@@ -37,14 +36,12 @@ def read_stamp_ns(data: bytes | memoryview) -> int:
 
 
 class EpisodeLog:
-    """Takes note of each message without decoding it, but for a joint state now and then.
-
-    Commands are decoded until one moves the arm.
+    """Notes each message; of joint states, which are many, it decodes one now and then only.
 
     Attributes:
         fault: Why joint states or commands cannot be used; empty while they can.
         speed_rad_s: How fast the fastest joint was; None before the second joint state.
-        command_rad_s: The fastest command decoded; None before the first.
+        command_rad_s: The fastest command of a joint; None before the first.
     """
 
     def __init__(
@@ -93,7 +90,7 @@ class EpisodeLog:
         if topic == self._joint_topic and received_ns >= self._pose_due_ns:
             self._pose_due_ns = received_ns + _POSE_PERIOD_NS
             self._note_pose(data)
-        elif topic == self._command_topic and (self.command_rad_s or 0.0) <= MIN_SPEED_RAD_S:
+        elif topic == self._command_topic:
             self._note_command(data)
 
     def trim(self, counts: Mapping[str, int]) -> dict[str, int]:

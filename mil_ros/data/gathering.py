@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,11 +22,13 @@ class GatherReport:
     Attributes:
         tasks: Labels of the tasks of the dataset, in its order.
         demos: Demonstrations of each.
+        action_sources: How many demonstrations have commanded and how many measured actions.
         skipped: Why an episode was not used, by its path.
     """
 
     tasks: tuple[str, ...]
     demos: int
+    action_sources: dict[str, int]
     skipped: dict[str, str]
 
 
@@ -93,6 +96,7 @@ def gather(
             f'record more per label, lower --demos, or see why {len(skipped)} were passed over '
             'with `mil inspect`.'
         )
+    sources = Counter(demo.action_source for kept in enough.values() for demo in kept)
     settings = robot.policy
     info = DatasetInfo(
         task=name,
@@ -106,13 +110,14 @@ def gather(
         rate_hz=settings.rate_hz,
         image_height=settings.image_height,
         image_width=settings.image_width,
+        action_sources=tuple(sorted(sources)),
     )
     save_info(out, info)
     for index, kept in enumerate(enough.values()):
         save_task(out, index, kept)
     few = {label: len(kept) for label, kept in by_task.items() if label not in enough}
     skipped |= {f'task {t!r}': f'has {n} demonstrations of {demos}' for t, n in few.items()}
-    return GatherReport(tuple(enough), demos, skipped)
+    return GatherReport(tuple(enough), demos, dict(sources), skipped)
 
 
 def _label(path: Path) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -10,11 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 from rosbags.rosbag2 import Reader, ReaderError
 
-from mil_ros.core.alignment import common_moments, indices_as_of, Stream
+from mil_ros.core.alignment import common_moments, indices_as_of, NS_PER_S, Stream
 from mil_ros.core.errors import DemoError, EpisodeError, StaleDataError
 from mil_ros.core.images import resize_area
 from mil_ros.core.robot import RobotDescription
-from mil_ros.core.types import Demo
+from mil_ros.core.types import Demo, Image
 from mil_ros.data.episode_writer import EpisodeWriter
 from mil_ros.data.messages import deserialize, image_to_rgb, joints_in_order, stamp_ns
 from mil_ros.data.metadata import read_metadata
@@ -22,8 +23,12 @@ from mil_ros.data.metadata import read_metadata
 __all__ = [
     'MOTION_RAD_S',
     'TELEOP_TOPIC',
+    'AlignedEpisode',
     'EpisodeStreams',
     'EpisodeWriter',
+    'align_episode',
+    'check_length',
+    'find_motion',
     'load_demo',
     'read_provenance',
     'read_streams',
@@ -47,55 +52,128 @@ class EpisodeStreams:
     velocities: NDArray[np.float64]  # (M, J) rad/s
 
 
+@dataclass(frozen=True, eq=False, slots=True)
+class AlignedEpisode:
+    """An episode as of evenly spaced moments, from the first commanded motion to the last command.
+
+    Attributes:
+        name: For messages.
+        robot: The arm that it is of.
+        moments_ns: At the policy's rate, (T,).
+        messages: The image message as of each moment, T of them.
+        positions: (T, J) rad.
+        velocities: The newest teleoperation command, (T, J) rad/s.
+        ages_s: How old the image, the joint state and the command were, (T, 3).
+    """
+
+    name: str
+    robot: RobotDescription
+    moments_ns: NDArray[np.int64]
+    messages: list[Any]
+    positions: NDArray[np.float64]
+    velocities: NDArray[np.float64]
+    ages_s: NDArray[np.float64]
+
+    def images(self) -> Iterator[Image]:
+        """Yield the frames at the camera's size, (H, W, 3) each.
+
+        Raises:
+            DemoError: If they are of another size, or of an unknown encoding.
+        """
+        camera = self.robot.camera
+        for message in self.messages:
+            rgb = image_to_rgb(message)
+            if rgb.shape[:2] != (camera.height, camera.width):
+                raise DemoError(
+                    f'Episode {self.name} has images of {rgb.shape[1]}x{rgb.shape[0]}, robot '
+                    f'{self.robot.name!r} expects {camera.width}x{camera.height}; record with '
+                    'that camera or correct the robot file.'
+                )
+            yield rgb
+
+
 def load_demo(path: Path, robot: RobotDescription) -> Demo:
     """Read the demonstration of an episode, aligned at the policy's rate.
-
-    The moments run from the first commanded motion to the last command; the action of a moment is
-    the newest teleoperation command as of then.
 
     Raises:
         EpisodeError: If the episode is missing, empty or truncated, or lacks a stream.
         DemoError: If it was recorded with another arm or camera.
     """
+    aligned = align_episode(path, robot)
+    height, width = robot.policy.image_height, robot.policy.image_width
+    frames = [resize_area(image, height, width) for image in aligned.images()]
+    return Demo(
+        np.stack(frames),
+        aligned.positions.astype(np.float32),
+        aligned.velocities.astype(np.float32),
+    )
+
+
+def align_episode(path: Path, robot: RobotDescription) -> AlignedEpisode:
+    """Bring the streams of an episode to common moments at the policy's rate.
+
+    The moments run from the first commanded motion to the last command; every sample is the
+    newest as of its moment.
+
+    Raises:
+        EpisodeError: If the episode is missing, empty or truncated, or lacks a stream.
+        DemoError: If it was recorded with another arm.
+    """
     streams = read_streams(path, robot)
-    camera = robot.camera
-    image = Stream(robot.topics.image, streams.image_stamps_ns, camera.max_age_s)
+    image = Stream(robot.topics.image, streams.image_stamps_ns, robot.camera.max_age_s)
     joints = Stream(
         robot.topics.joint_states, streams.joint_stamps_ns, robot.joint_states.max_age_s
     )
     action = Stream(TELEOP_TOPIC, streams.action_stamps_ns, _ACTION_MAX_AGE_S)
-    moving = np.abs(streams.velocities).max(axis=1) > MOTION_RAD_S
-    if not moving.any():
-        raise DemoError(
-            f'Episode {path.name} holds no motion: no command on {TELEOP_TOPIC} exceeds '
-            f'{MOTION_RAD_S} rad/s; record the task being done.'
-        )
-    begin = streams.action_stamps_ns[np.argmax(moving)]
+    begin = find_motion(path.name, streams.action_stamps_ns, streams.velocities)
     try:
         moments = common_moments([image, joints, action], robot.policy.rate_hz)
         moments = moments[moments >= begin]
-        if len(moments) < _MIN_STEPS:
-            raise DemoError(
-                f'Episode {path.name} holds {len(moments) / robot.policy.rate_hz:.1f} s of '
-                f'motion, expected at least {_MIN_STEPS / robot.policy.rate_hz:.1f} s; '
-                'record a whole demonstration.'
-            )
-        picked = indices_as_of(image, moments)
-        positions = streams.positions[indices_as_of(joints, moments)]
-        velocities = streams.velocities[indices_as_of(action, moments)]
+        check_length(path.name, len(moments), robot.policy.rate_hz)
+        picked = [indices_as_of(stream, moments) for stream in (image, joints, action)]
     except StaleDataError as err:
         raise EpisodeError(f'Episode {path.name}: {err}') from err
-    frames = []
-    for index in picked:
-        rgb = image_to_rgb(streams.images[index])
-        if rgb.shape[:2] != (camera.height, camera.width):
-            raise DemoError(
-                f'Episode {path.name} has images of {rgb.shape[1]}x{rgb.shape[0]}, robot '
-                f'{robot.name!r} expects {camera.width}x{camera.height}; record with that camera '
-                'or correct the robot file.'
-            )
-        frames.append(resize_area(rgb, robot.policy.image_height, robot.policy.image_width))
-    return Demo(np.stack(frames), positions.astype(np.float32), velocities.astype(np.float32))
+    ages_ns = [moments - s.stamps_ns[i] for s, i in zip((image, joints, action), picked)]
+    return AlignedEpisode(
+        path.name,
+        robot,
+        moments,
+        [streams.images[index] for index in picked[0]],
+        streams.positions[picked[1]],
+        streams.velocities[picked[2]],
+        np.stack(ages_ns, axis=1) / NS_PER_S,
+    )
+
+
+def find_motion(
+    name: str, stamps_ns: NDArray[np.int64], velocities: NDArray[np.floating]
+) -> np.int64:
+    """Return when the first motion is commanded.
+
+    Args:
+        name: Of the episode, for messages.
+        stamps_ns: Of the commands, (M,).
+        velocities: Commanded, (M, J) rad/s.
+
+    Raises:
+        DemoError: If none is.
+    """
+    moving = np.abs(velocities).max(axis=1, initial=0.0) > MOTION_RAD_S
+    if not moving.any():
+        raise DemoError(
+            f'Episode {name} holds no motion: no command exceeds {MOTION_RAD_S} rad/s; record '
+            'the task being done.'
+        )
+    return np.int64(stamps_ns[np.argmax(moving)])
+
+
+def check_length(name: str, steps: int, rate_hz: float) -> None:
+    """Raise `DemoError` if a demonstration is too short to learn from."""
+    if steps < _MIN_STEPS:
+        raise DemoError(
+            f'Episode {name} holds {steps / rate_hz:.1f} s of motion, expected at least '
+            f'{_MIN_STEPS / rate_hz:.1f} s; record a whole demonstration.'
+        )
 
 
 def read_streams(path: Path, robot: RobotDescription) -> EpisodeStreams:

@@ -57,6 +57,7 @@ setup(
             'PyYAML',
             'rich',
             'rosbags',
+            'rosbags-image',
         ],
         'sim': ['mujoco'],
         'test': ['hypothesis', 'mcap', 'mcap-ros2-support', 'pytest'],

@@ -86,9 +86,7 @@ class LeRobotDataset:
             row[name] = value // STEP * STEP if dtype == 'video' else value.copy()
         self._frames.append(row)
 
-    def save_episode(
-        self, episode_data: dict[str, Any] | None = None, parallel_encoding: bool = True
-    ) -> None:
+    def save_episode(self, episode_data: dict[str, Any] | None = None) -> None:
         begin, number = len(self._rows), self.meta.total_episodes
         for i, row in enumerate(self._frames):
             times = (i / self.meta.fps, i, number, begin + i, 0)

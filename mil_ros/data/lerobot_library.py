@@ -11,6 +11,7 @@ import json
 import os
 from pathlib import Path
 from typing import Any, Final, Protocol
+import warnings
 
 import numpy as np
 
@@ -68,6 +69,7 @@ def load_library() -> Any:
         ConfigError: If the library is missing or too old.
     """
     os.environ.update(_QUIET | os.environ)
+    warnings.filterwarnings('ignore', 'Cannot enable progress bars')
     try:
         from lerobot.datasets.lerobot_dataset import LeRobotDataset
     except ImportError as err:

@@ -8,7 +8,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from lerobot_stand_in import LeRobotDataset
 import numpy as np
@@ -184,9 +184,13 @@ def test_frames_are_those_of_the_moments_of_the_policy(
         np.testing.assert_array_equal(task.images[0, step], picture)
 
 
-@given(st.integers(1, 240), st.integers(1, 400))
-def test_every_frame_is_picked_at_the_rate_of_the_policy(fps: int, count: int) -> None:
-    assert pick_frames(count, fps, float(fps)).tolist() == list(range(count))
+@given(st.integers(1, 240), st.integers(1, 50), st.integers(1, 400))
+@example(5, 29, 30)  # 5 / (5 / 29) is a little less than 29
+@example(1, 49, 50)  # and here a little more
+def test_every_nth_frame_is_picked_if_the_policy_looks_so_often(
+    fps: int, every: int, count: int
+) -> None:
+    assert pick_frames(count, fps, fps / every).tolist() == list(range(0, count, every))
 
 
 @given(st.integers(1, 240), st.floats(1.0, 240.0), st.integers(1, 400))

@@ -89,7 +89,7 @@ def find_action(streams: EpisodeStreams, robot: RobotDescription) -> Action:
     source = choose_source(robot.action.source, float(speeds.max()) if speeds.size else None)
     if source == COMMANDED:
         stream = Stream(TELEOP_TOPIC, streams.action_stamps_ns, _COMMAND_MAX_AGE_S)
-        begin_ns, _ = _find_motion(stream, streams.velocities)
+        begin_ns, _ = find_motion(stream, streams.velocities)
         return Action(source, stream, streams.velocities, begin_ns, int(stream.stamps_ns[-1]))
     topic, max_age_s = robot.topics.joint_states, robot.joint_states.max_age_s
     stream = Stream(topic, streams.joint_stamps_ns, max_age_s)
@@ -98,7 +98,7 @@ def find_action(streams: EpisodeStreams, robot: RobotDescription) -> Action:
         velocities = derive_velocities(stream, streams.positions, robot.action.cutoff_hz)
     else:
         velocities = smooth_velocities(stream, measured, robot.action.cutoff_hz)
-    begin_ns, end_ns = _find_motion(stream, velocities)
+    begin_ns, end_ns = find_motion(stream, velocities)
     return Action(source, stream, velocities, begin_ns, end_ns + _REST_NS)
 
 
@@ -124,8 +124,12 @@ def read_velocities(
     return None if np.isnan(found).all() or not found.any() else found
 
 
-def _find_motion(stream: Stream, velocities: NDArray[np.float64]) -> tuple[int, int]:
-    """Return the stamps of the first and of the last sample in motion."""
+def find_motion(stream: Stream, velocities: NDArray[np.float64]) -> tuple[int, int]:
+    """Return the stamps of the first and of the last sample in motion.
+
+    Raises:
+        DemoError: If there is none.
+    """
     moving = np.flatnonzero(np.abs(velocities).max(axis=1) > MIN_SPEED_RAD_S)
     if not len(moving):
         raise DemoError(

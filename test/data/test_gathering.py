@@ -78,7 +78,9 @@ def test_too_few_usable_episodes_are_refused(
     tiny_robot: RobotDescription, rng: np.random.Generator, tmp_path: Path
 ) -> None:
     record(tmp_path / 'episodes', tiny_robot, rng, ('cup', False), ('pen', True))
-    message = r'No task below .*episodes has 2 usable demonstrations, the best has 1; record more'
+    message = (
+        r'No task has 2 usable demonstrations, the best has 1; record more per label or lower --'
+    )
     with pytest.raises(DatasetError, match=message):
         run(tmp_path / 'episodes', tiny_robot, tmp_path / 'out')
     with pytest.raises(DatasetError, match=r'No episode below .*none; expected rosbag2 folders'):

@@ -17,6 +17,7 @@ class NodeSpec:
         is_lifecycle: Whether it must be configured and activated.
         is_simulation: Whether the hardware takes its place on a real arm.
         is_hardware: Whether the simulated arm takes its place in simulation.
+        is_replayed: Whether a replay runs it, on what was recorded of the others.
         only_with: Argument without which the node is not started; empty for always.
     """
 
@@ -25,6 +26,7 @@ class NodeSpec:
     is_lifecycle: bool = False
     is_simulation: bool = False
     is_hardware: bool = False
+    is_replayed: bool = False
     only_with: str = ''
 
     @property
@@ -71,9 +73,18 @@ NODES = (
     ),
     NodeSpec('guard', {'robot': 'robot'}),
     NodeSpec('recorder', {'robot': 'robot', 'directory': 'episodes'}),
-    NodeSpec('adaptation', {'robot': 'robot', 'bundle': 'bundle', 'directory': 'policies'}),
-    NodeSpec('control', {'robot': 'robot', 'dry_run': 'dry_run'}, is_lifecycle=True),
+    NodeSpec(
+        'adaptation',
+        {'robot': 'robot', 'bundle': 'bundle', 'directory': 'policies'},
+        is_replayed=True,
+    ),
+    NodeSpec(
+        'control', {'robot': 'robot', 'dry_run': 'dry_run'}, is_lifecycle=True, is_replayed=True
+    ),
 )
+
+# What every node of a replay is given: the bag's own time, and nothing moves.
+REPLAY_PARAMETERS = {'use_sim_time': True, 'dry_run': True}
 
 ENVIRONMENT = {
     # Every node is one busy thread; pools of idle ones would fight for the cores.
@@ -92,6 +103,11 @@ def nodes(simulated: bool) -> tuple[NodeSpec, ...]:
     return tuple(
         spec for spec in NODES if not (spec.is_hardware if simulated else spec.is_simulation)
     )
+
+
+def replayed() -> tuple[NodeSpec, ...]:
+    """Return the nodes that a replay runs."""
+    return tuple(spec for spec in NODES if spec.is_replayed)
 
 
 def arguments(simulated: bool) -> tuple[Argument, ...]:

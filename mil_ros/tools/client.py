@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 import time
 from typing import Any
 
@@ -110,11 +111,25 @@ class GraphClient:
         """Call a Trigger service without waiting for its answer."""
         return self._call_async(Trigger, service, Trigger.Request(), timeout_s)
 
-    def change_state(self, node: str, transition: int) -> None:
+    def adapt(self, timeout_s: float = 10.0) -> dict[str, str]:
+        """Take the inner step, wait until the control node has the policy, return the report."""
+        self.states.pop('adaptation/report', None)
+        self.trigger('/adaptation/adapt', timeout_s)
+        self.wait(lambda: 'adaptation/report' in self.states, timeout_s, 'the adaptation report')
+        report = self.values('adaptation/report')
+        name = Path(report['path']).name
+        self.wait(
+            lambda: self.values('control/state').get('policy') == name,
+            timeout_s,
+            'the control node to take over the adapted policy',
+        )
+        return report
+
+    def change_state(self, node: str, transition: int, timeout_s: float = 10.0) -> None:
         """Take a lifecycle node through a transition."""
         request = ChangeState.Request()
         request.transition.id = transition
-        if not self._call(ChangeState, f'/{node}/change_state', request).success:
+        if not self._call(ChangeState, f'/{node}/change_state', request, timeout_s).success:
             raise MilError(f'Node {node!r} refused transition {transition}; see its log.')
 
     def set_parameter(self, node: str, name: str, value: int | str) -> None:

@@ -37,10 +37,10 @@ class NodeSpec:
 
 @dataclass(frozen=True, slots=True)
 class Argument:
-    """One value that whoever starts the graph may choose."""
+    """One value that whoever starts the graph may choose; without a default, must choose."""
 
     name: str
-    default: str
+    default: str | None
     description: str
     kind: type = str
 
@@ -61,6 +61,8 @@ ARGUMENTS = (
     Argument('split', 'test', 'looks of the simulated tasks: train or test'),
     Argument('seed', '0', 'of the simulated tasks and scenes', int),
 )
+
+EPISODE = Argument('episode', None, 'episode to replay, or a folder of episodes')
 
 NODES = (
     NodeSpec(
@@ -114,3 +116,10 @@ def arguments(simulated: bool) -> tuple[Argument, ...]:
     """Return the arguments that those nodes take, each once."""
     used = {name for spec in nodes(simulated) for name in spec.arguments.values()}
     return tuple(argument for argument in ARGUMENTS if argument.name in used)
+
+
+def replay_arguments() -> tuple[Argument, ...]:
+    """Return the arguments of a replay: what its nodes take and a replay leaves open."""
+    used = {name for spec in replayed() for name in spec.arguments.values()}
+    taken = tuple(a for a in ARGUMENTS if a.name in used - set(REPLAY_PARAMETERS))
+    return (EPISODE, *taken)

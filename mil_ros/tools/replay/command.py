@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 import math
 from pathlib import Path
@@ -14,6 +14,7 @@ from typing import Any, Final
 
 from lifecycle_msgs.msg import Transition
 import numpy as np
+from rich.markup import escape
 
 from mil_ros.bringup import REPLAY_PARAMETERS, replayed
 from mil_ros.core.errors import ReplayError
@@ -50,19 +51,21 @@ class Take:
         episode: Its folder.
         steps: What is played.
         file: Of the reference.
-        reference: What the commands must be; None if they are to be accepted as they come.
+        reference: What the commands must be; None if that is not known yet.
+        is_accepting: Whether the commands become the reference.
     """
 
     episode: Path
     steps: list[Step]
     file: Path
     reference: Reference | None
+    is_accepting: bool
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options of ``mil replay``."""
     parser.add_argument('episode', type=Path, help='an episode, or a folder of episodes')
-    parser.add_argument('--bundle', type=Path, help='bundle to adapt (default: models/reach)')
+    parser.add_argument('--bundle', help='bundle to adapt (default: models/reach)')
     parser.add_argument('--robot', help='robot file (default: what the bundle was made for)')
     parser.add_argument(
         '--reference', type=Path, help=f'commands to expect (default: EPISODE/{FILE_NAME})'
@@ -80,16 +83,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Replay; 0 if the commands are those of the reference, 1 if not."""
+    """Replay; 0 if the commands are those of the reference or accepted, 1 if not."""
     bundle = load_bundle(args.bundle or share_dir() / 'models' / 'reach')
     robot = load_robot(args.robot or bundle.manifest['robot']['name'])
     check_robot(bundle, robot)
-    takes = [_prepare(path, robot, bundle, args) for path in _find(args.episode)]
-    if args.reference and len(takes) > 1:
+    episodes = _find(args.episode)
+    if args.reference and len(episodes) > 1:
         raise ReplayError(
-            f'Got --reference with {len(takes)} episodes; expected one episode, leave it out or '
-            'choose one.'
+            f'Got --reference with {len(episodes)} episodes; expected one episode, choose one or '
+            'leave it out.'
         )
+    takes = [_prepare(path, robot, bundle, args) for path in episodes]
     results = []
     ticks = sum(len(take.steps) - 1 for take in takes)
     with _open_player(args, bundle, robot) as player, make_progress() as progress:
@@ -99,7 +103,7 @@ def run(args: argparse.Namespace) -> int:
             played = player.play(take.episode, bundle, take.steps, lambda: progress.advance(task))
             results.append(_judge(take, played, bundle, robot))
     print_json(_summarise(results, bundle, robot), args.json)
-    is_same = all(result['same'] for result in results)
+    is_same = args.write_reference or all(result['same'] for result in results)
     is_quick = all(row['ok'] for result in results for row in result['latency'])
     return 0 if is_same and (is_quick or not args.enforce_budget) else 1
 
@@ -116,10 +120,14 @@ def _prepare(
     steps = read_playback(episode, robot)
     file = args.reference or episode / FILE_NAME
     if args.write_reference:
-        return Take(episode, steps, file, None)
+        before = None
+        with suppress(ReplayError):  # there need not be any
+            before = load_reference(file)
+        is_alike = before is not None and before.joints == robot.joint_names
+        return Take(episode, steps, file, before if is_alike else None, True)
     reference = load_reference(file)
     check_reference(file, reference, episode, bundle)
-    return Take(episode, steps, file, reference)
+    return Take(episode, steps, file, reference, False)
 
 
 @contextmanager
@@ -148,10 +156,7 @@ def _open_player(
     with graph:
         client = GraphClient(robot, graph.check)
         try:
-            for transition in (
-                Transition.TRANSITION_CONFIGURE,
-                Transition.TRANSITION_ACTIVATE,
-            ):
+            for transition in (Transition.TRANSITION_CONFIGURE, Transition.TRANSITION_ACTIVATE):
                 client.change_state('control', transition, PATIENCE_S)
             yield Player(client, robot)
         finally:
@@ -160,16 +165,17 @@ def _open_player(
 
 
 def _judge(take: Take, played: Played, bundle: Bundle, robot: RobotDescription) -> dict[str, Any]:
-    """Compare with the reference, or write it; return what is to be said of an episode."""
-    if take.reference is None:
-        save_reference(take.file, make_reference(take.episode, bundle, robot, played.commands))
-        comparison = Comparison(0.0, ())
-        console.print(f'Wrote {take.file}: {len(played.commands)} commands.')
-    else:
+    """Compare with the reference, or replace it; return what is to be said of an episode."""
+    comparison = Comparison(math.nan, ())
+    if take.reference is not None:
         comparison = compare(take.reference, played.commands)
+    colour = 'yellow' if take.is_accepting else 'red'
     for fault in comparison.faults:
-        console.print(f'[red]{take.episode.name}: {fault}[/]')
-    if comparison.faults:
+        console.print(f'[{colour}]{take.episode.name}: {escape(fault)}[/]')
+    if take.is_accepting:
+        save_reference(take.file, make_reference(take.episode, bundle, robot, played.commands))
+        console.print(f'Wrote {take.file}: {len(played.commands)} commands.')
+    elif comparison.faults:
         console.print('If the change is meant, accept it with --write-reference.')
     rows = _measure(played, robot)
     for row in (row for row in rows if not row.ok):
@@ -181,9 +187,9 @@ def _judge(take: Take, played: Played, bundle: Bundle, robot: RobotDescription) 
     return {
         'episode': str(take.episode),
         'reference': str(take.file),
-        'written': take.reference is None,
+        'written': take.is_accepting,
         'ticks': len(played.commands),
-        'same': not comparison.faults,
+        'same': not comparison.faults and take.reference is not None,
         'max_command_error': error if math.isfinite(error) else None,
         'faults': comparison.faults,
         'loss_before': float(played.adaptation['loss_before']),

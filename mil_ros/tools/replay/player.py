@@ -15,6 +15,7 @@ from typing import Final
 
 from control_msgs.msg import JointJog
 from diagnostic_msgs.msg import DiagnosticStatus
+from rclpy.node import Node
 from rclpy.qos import QoSProfile, ReliabilityPolicy
 from rosgraph_msgs.msg import Clock
 from sensor_msgs.msg import Image, JointState
@@ -33,7 +34,9 @@ _REPEAT_S: Final = 0.25  # what is lost on the way is sent again; the same again
 _ALL: Final = QoSProfile(depth=100, reliability=ReliabilityPolicy.RELIABLE)
 _LAST: Final = QoSProfile(depth=1, reliability=ReliabilityPolicy.RELIABLE)
 _BURST: Final = QoSProfile(depth=100, reliability=ReliabilityPolicy.BEST_EFFORT)
+_CLOCK: Final = '/clock'
 _PREVIEW: Final = '/control/preview'
+_TICK: Final = '/control/tick'
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,27 +65,26 @@ class Player:
             robot: The arm that episodes were recorded with.
 
         Raises:
-            ReplayError: If the hardware is there, or the nodes are not for a replay.
+            ReplayError: If the control node may move an arm.
         """
         self._client, self._robot = client, robot
         self._commands: dict[int, JointJog] = {}
         self._reports: dict[int, DiagnosticStatus] = {}
         self._repeat_due_s = 0.0
         topics, node = robot.topics, client.node
-        client.wait(lambda: 'control/state' in client.states, PATIENCE_S, 'the control node')
-        _check_alone(client, ('/clock', topics.image, topics.joint_states))
+        client.wait(self._is_active, PATIENCE_S, 'the control node to be active')
         if client.values('control/state')['dry_run'] != 'True':
             raise ReplayError(
                 'The control node has dry_run:=false, expected true: a replay must never move an '
                 'arm. Start it again with dry_run:=true.'
             )
-        self._clock = node.create_publisher(Clock, '/clock', _LAST)
+        self._clock = node.create_publisher(Clock, _CLOCK, _LAST)
         self._publishers = {
             topics.image: node.create_publisher(Image, topics.image, _BURST),
             topics.joint_states: node.create_publisher(JointState, topics.joint_states, _BURST),
         }
         node.create_subscription(JointJog, _PREVIEW, self._on_command, _ALL)
-        node.create_subscription(DiagnosticStatus, '/control/tick', self._on_report, _ALL)
+        node.create_subscription(DiagnosticStatus, _TICK, self._on_report, _ALL)
         client.wait(self._is_connected, PATIENCE_S, f'{_PREVIEW} and the subscriptions of control')
 
     def play(
@@ -107,6 +109,7 @@ class Player:
         client.set_parameter('adaptation', 'demo', str(episode.resolve()))
         adaptation = client.adapt(PATIENCE_S)
         _check_parent(load_bundle(adaptation['path']), bundle)
+        check_alone(client.node, [_CLOCK, *self._publishers])  # now that all have been discovered
         played = Played([], adaptation)
         self._settle(steps[0])
         self._commands.clear()
@@ -195,6 +198,9 @@ class Player:
         names, expected = list(message.joint_names), self._robot.joint_names
         return tuple(joints_in_order(names, message.velocities, expected, _PREVIEW).tolist())
 
+    def _is_active(self) -> bool:
+        return self._client.values('control/state').get('active') == 'True'
+
     @property
     def _ended_runs(self) -> int:
         return int(self._client.values('control/state')['ended_runs'])
@@ -202,8 +208,8 @@ class Player:
     def _is_connected(self) -> bool:
         publishers = [self._clock, *self._publishers.values()]
         heard = all(publisher.get_subscription_count() for publisher in publishers)
-        topics = (_PREVIEW, '/control/tick')
-        return heard and all(self._client.node.count_publishers(topic) for topic in topics)
+        node = self._client.node
+        return heard and all(node.count_publishers(topic) for topic in (_PREVIEW, _TICK))
 
     def _on_command(self, message: JointJog) -> None:
         self._commands[stamp_ns(message.header)] = message
@@ -213,12 +219,16 @@ class Player:
         self._reports[int(command_ns)] = message
 
 
-def _check_alone(client: GraphClient, topics: Iterable[str]) -> None:
-    """Refuse to mix with hardware, or with another replay."""
+def check_alone(node: Node, topics: Iterable[str]) -> None:
+    """Refuse to mix with hardware, or with another replay.
+
+    Raises:
+        ReplayError: If anyone else publishes on a topic that this node publishes on.
+    """
     for topic in topics:
-        if others := client.node.count_publishers(topic):
+        if others := node.count_publishers(topic) - 1:
             raise ReplayError(
-                f'{topic} has {others} publishers already, expected none: a replay would mix with '
+                f'{topic} has {others} other publishers, expected none: a replay would mix with '
                 'them. Start it in a domain of its own, with ROS_DOMAIN_ID set to another number.'
             )
 

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
 import json
 from pathlib import Path
 import shutil
 import subprocess
 import sys
+import time
 from typing import Any
 
 from lifecycle_msgs.msg import Transition
@@ -18,9 +21,12 @@ from rosgraph_msgs.msg import Clock
 from mil_ros.bringup import REPLAY_PARAMETERS, replayed
 from mil_ros.core.resources import share_dir
 from mil_ros.core.robot import load_robot
+from mil_ros.data.playback import read_playback
+from mil_ros.inference.bundle import load_bundle
 from mil_ros.tools.client import GraphClient
 from mil_ros.tools.graph import Graph
-from mil_ros.tools.replay.reference import FILE_NAME, load_reference, MAX_ERROR
+from mil_ros.tools.replay.player import Player
+from mil_ros.tools.replay.reference import compare, FILE_NAME, load_reference, MAX_ERROR
 
 pytestmark = pytest.mark.ros
 
@@ -96,19 +102,40 @@ def test_an_accepted_reference_is_that_of_the_kept_episode(tmp_path: Path) -> No
         assert np.allclose(new.velocities, old.velocities, rtol=0.0, atol=MAX_ERROR)
 
 
-@pytest.fixture
-def nodes(tmp_path: Path) -> Iterator[GraphClient]:
-    """Nodes that were started by somebody else, as replay.launch.py does."""
-    values = {'bundle': str(BUNDLE), 'policies': str(tmp_path / 'policies')}
-    logs = tmp_path / 'logs'
+@contextmanager
+def start_nodes(out: Path, robot: str = 'sim_panda') -> Iterator[GraphClient]:
+    values = {'robot': robot, 'bundle': str(BUNDLE), 'policies': str(out / 'policies')}
+    logs = out / 'logs'
     with Graph(values, logs, specs=replayed(), parameters=REPLAY_PARAMETERS) as graph:
-        client = GraphClient(load_robot('sim_panda'), graph.check)
+        client = GraphClient(load_robot(robot), graph.check)
         try:
             for transition in (Transition.TRANSITION_CONFIGURE, Transition.TRANSITION_ACTIVATE):
                 client.change_state('control', transition, TIMEOUT_S)
             yield client
         finally:
             client.close()
+
+
+@pytest.fixture
+def nodes(tmp_path: Path) -> Iterator[GraphClient]:
+    """Nodes that were started by somebody else, as replay.launch.py does."""
+    with start_nodes(tmp_path) as client:
+        yield client
+
+
+def test_time_stands_still_while_the_machine_is_busy(tmp_path: Path) -> None:
+    """Regressions pinned: a run was ended by the clock on the wall, not by that of the bag."""
+    file = tmp_path / 'sim_panda.yaml'
+    text = (share_dir() / 'config' / 'robots' / 'sim_panda.yaml').read_text()
+    file.write_text(text.replace('max_run_s: 8.0', 'max_run_s: 1.0'))
+    robot, episode = load_robot(file), EPISODES / 'reach_a'
+    steps = read_playback(episode, robot)
+    with start_nodes(tmp_path, str(file)) as client:
+        player = Player(client, robot)
+        played = player.play(episode, load_bundle(BUNDLE), steps, lambda: time.sleep(0.25))
+    reference = load_reference(episode / FILE_NAME)
+    begun = replace(reference, commands=reference.commands[:10])
+    assert compare(begun, played.commands).faults == ()
 
 
 def test_nodes_that_run_can_be_replayed_to_unless_hardware_is_there(

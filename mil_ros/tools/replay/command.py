@@ -152,15 +152,21 @@ def _open_player(
         'bundle': str(bundle.path.resolve()),
         'policies': str(folder / 'policies'),
     }
-    graph = Graph(values, folder, specs=replayed(), parameters=REPLAY_PARAMETERS)
-    with graph:
-        client = GraphClient(robot, graph.check)
-        try:
-            for transition in (Transition.TRANSITION_CONFIGURE, Transition.TRANSITION_ACTIVATE):
-                client.change_state('control', transition, PATIENCE_S)
-            yield Player(client, robot)
-        finally:
-            client.close()
+    try:
+        with Graph(values, folder, specs=replayed(), parameters=REPLAY_PARAMETERS) as graph:
+            client = GraphClient(robot, graph.check)
+            try:
+                for transition in (
+                    Transition.TRANSITION_CONFIGURE,
+                    Transition.TRANSITION_ACTIVATE,
+                ):
+                    client.change_state('control', transition, PATIENCE_S)
+                yield Player(client, robot)
+            finally:
+                client.close()
+    except BaseException:
+        console.print(f'The logs of the nodes are in {folder}.')
+        raise
     shutil.rmtree(folder)
 
 

@@ -161,7 +161,11 @@ class Player:
             played.latencies_ms.setdefault(hop, []).append(value)
 
     def _settle(self, step: Step) -> None:
-        """Publish what comes before a moment, and return once the control node has all of it."""
+        """Publish what comes before a moment, and return once the control node has all of it.
+
+        That it answers between two steps of the clock also keeps the events executor from firing
+        a timer twice, as it may when it finds two steps in its queue.
+        """
         newest = {sample.topic: sample for sample in step.samples}
         end_s = time.monotonic() + PATIENCE_S
         samples: Iterable[Sample] = step.samples

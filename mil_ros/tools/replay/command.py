@@ -40,6 +40,7 @@ from mil_ros.tools.replay.reference import (
 )
 
 _ADAPT_BUDGET_MS: Final = 5000.0
+_DISCOVERY_S: Final = 4.0  # until all who publish are known; each says so every 3 s
 _PERCENTILES: Final = (50, 95, 99)
 
 
@@ -141,6 +142,7 @@ def _open_player(
     if args.attach:
         client = GraphClient(robot, lambda: None)
         try:
+            client.spin_for(_DISCOVERY_S)
             yield Player(client, robot)
         finally:
             client.close()

@@ -37,6 +37,8 @@ _BURST: Final = QoSProfile(depth=100, reliability=ReliabilityPolicy.BEST_EFFORT)
 _CLOCK: Final = '/clock'
 _PREVIEW: Final = '/control/preview'
 _TICK: Final = '/control/tick'
+_OBSERVE, _START, _STOP = (f'/control/{name}' for name in ('observe', 'start', 'stop'))
+_SERVICES: Final = ('/adaptation/adapt', _OBSERVE, _START, _STOP)
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +74,7 @@ class Player:
         self._reports: dict[int, DiagnosticStatus] = {}
         self._repeat_due_s = 0.0
         topics, node = robot.topics, client.node
+        client.meet(*_SERVICES)
         client.wait(self._is_active, PATIENCE_S, 'the control node to be active')
         if client.values('control/state')['dry_run'] != 'True':
             raise ReplayError(
@@ -83,6 +86,7 @@ class Player:
             topics.image: node.create_publisher(Image, topics.image, _BURST),
             topics.joint_states: node.create_publisher(JointState, topics.joint_states, _BURST),
         }
+        self._own_topics = (_CLOCK, *self._publishers)
         node.create_subscription(JointJog, _PREVIEW, self._on_command, _ALL)
         node.create_subscription(DiagnosticStatus, _TICK, self._on_report, _ALL)
         client.wait(self._is_connected, PATIENCE_S, f'{_PREVIEW} and the subscriptions of control')
@@ -106,21 +110,22 @@ class Player:
             MilError: If a node refuses, with its sentence, or does not answer.
         """
         client = self._client
-        client.set_parameter('adaptation', 'demo', str(episode.resolve()))
+        client.set_parameter('adaptation', 'demo', str(episode.resolve()), PATIENCE_S)
         adaptation = client.adapt(PATIENCE_S)
         _check_parent(load_bundle(adaptation['path']), bundle)
-        check_alone(client.node, [_CLOCK, *self._publishers])  # now that all have been discovered
+        check_alone(client.node, self._own_topics)
         played = Played([], adaptation)
         self._settle(steps[0])
         self._commands.clear()
         self._reports.clear()
         ended_before = self._ended_runs
-        client.trigger('/control/start', PATIENCE_S)
+        client.trigger(_START, PATIENCE_S)
         for step in steps[1:]:
             self._tick(step, ended_before, played)
             on_tick()
-        client.trigger('/control/stop', PATIENCE_S)
+        client.trigger(_STOP, PATIENCE_S)
         client.wait(lambda: self._ended_runs > ended_before, PATIENCE_S, 'the run to end')
+        check_alone(client.node, self._own_topics)  # nobody may have come meanwhile
         return played
 
     def _tick(self, step: Step, ended_before: int, played: Played) -> None:
@@ -166,6 +171,7 @@ class Player:
         That it answers between two steps of the clock also keeps the events executor from firing
         a timer twice, as it may when it finds two steps in its queue.
         """
+        client = self._client
         newest = {sample.topic: sample for sample in step.samples}
         end_s = time.monotonic() + PATIENCE_S
         samples: Iterable[Sample] = step.samples
@@ -175,7 +181,7 @@ class Player:
                 self._publishers[sample.topic].publish(sample.data)
             repeat_due_s = time.monotonic() + _REPEAT_S
             while time.monotonic() < repeat_due_s:
-                answer = self._observe()
+                answer = client.ask(_OBSERVE, PATIENCE_S)
                 if answer == str(step.settled):
                     return
             if time.monotonic() > end_s:
@@ -184,12 +190,6 @@ class Player:
                     f'Expected: {step.settled} See its log.'
                 )
             samples = newest.values()  # an older one must not come after the newest
-
-    def _observe(self) -> str:
-        """Return what the control node would use now, or why it would refuse to act."""
-        future = self._client.call_trigger('/control/observe', PATIENCE_S)
-        self._client.wait(future.done, PATIENCE_S, 'an answer from /control/observe')
-        return str(future.result().message)
 
     def _set_clock(self, now_ns: int) -> None:
         self._repeat_due_s = time.monotonic() + _REPEAT_S

@@ -191,6 +191,9 @@ class Graph:
         self.node, self._publishers = self, publishers or {}
         self._state = {'active': 'True', 'dry_run': dry_run}
 
+    def meet(self, *_: str) -> None:
+        pass
+
     def count_publishers(self, topic: str) -> int:
         return self._publishers[topic]
 

@@ -44,7 +44,7 @@ def main() -> int:
             recorded = record(Path(folder), robot, seed, index)
             shutil.rmtree(FOLDER / name, ignore_errors=True)
             pack(recorded, FOLDER / name)
-    return cli.main(['replay', str(FOLDER), '--bundle', 'models/reach', '--write-reference'])
+    return cli.main(['replay', str(FOLDER), '--write-reference'])
 
 
 def record(out: Path, robot: RobotDescription, seed: int, index: int) -> Path:

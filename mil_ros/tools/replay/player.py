@@ -30,7 +30,9 @@ from mil_ros.tools.client import GraphClient
 from mil_ros.tools.replay.reference import Command
 
 PATIENCE_S: Final = 60.0  # a machine may be very busy
-_REPEAT_S: Final = 0.25  # what is lost on the way is sent again; the same again changes nothing
+# What is lost on the way is sent again; the same again changes nothing.
+_REPEAT_S: Final = 0.25
+_RESEND_S: Final = 0.05  # of images, which get lost more easily
 _ALL: Final = QoSProfile(depth=100, reliability=ReliabilityPolicy.RELIABLE)
 _LAST: Final = QoSProfile(depth=1, reliability=ReliabilityPolicy.RELIABLE)
 _BURST: Final = QoSProfile(depth=100, reliability=ReliabilityPolicy.BEST_EFFORT)
@@ -179,8 +181,8 @@ class Player:
             self._set_clock(step.settled.moment_ns)
             for sample in samples:
                 self._publishers[sample.topic].publish(sample.data)
-            repeat_due_s = time.monotonic() + _REPEAT_S
-            while time.monotonic() < repeat_due_s:
+            resend_due_s = time.monotonic() + _RESEND_S
+            while time.monotonic() < resend_due_s:
                 answer = client.ask(_OBSERVE, PATIENCE_S)
                 if answer == str(step.settled):
                     return

@@ -181,8 +181,8 @@ class Player:
             self._set_clock(step.settled.moment_ns)
             for sample in samples:
                 self._publishers[sample.topic].publish(sample.data)
-            resend_due_s = time.monotonic() + _RESEND_S
-            while time.monotonic() < resend_due_s:
+            resend_due_s, answer = time.monotonic() + _RESEND_S, ''
+            while not answer or time.monotonic() < resend_due_s:
                 answer = client.ask(_OBSERVE, PATIENCE_S)
                 if answer == str(step.settled):
                     return

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+import resource
+
 import numpy as np
 
 from mil_ros.core.types import Demo
@@ -18,3 +22,17 @@ def make_demo(
         rng.normal(0.0, 0.7, (steps, joints)).astype(np.float32),
         rng.normal(0.0, 0.7, (steps, joints)).astype(np.float32),
     )
+
+
+@contextmanager
+def largest_file(size: int) -> Iterator[None]:
+    """Let no file of this process grow beyond a size, as a full disk would.
+
+    Keep the block short: where pytest's own output goes to a file, it counts as well.
+    """
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))

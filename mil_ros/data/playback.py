@@ -17,8 +17,9 @@ import numpy as np
 from mil_ros.core.alignment import AsOf, common_moments, indices_as_of, NS_PER_S, Stream
 from mil_ros.core.errors import EpisodeError, StaleDataError
 from mil_ros.core.robot import RobotDescription
-from mil_ros.data.episode import read_provenance, read_raw
+from mil_ros.data.episode import read_provenance
 from mil_ros.data.episode_log import read_stamp_ns
+from mil_ros.data.episode_streams import read_raw
 
 _MIN_TICKS: Final = 5
 

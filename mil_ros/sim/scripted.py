@@ -16,16 +16,18 @@ Act = Callable[[Observation], Vector]
 
 
 def make_scripted(name: str, simulation: Simulation) -> Policy:
-    """Return a scripted baseline: ``random``, ``replay`` or ``align-and-replay``.
+    """Return a scripted baseline, or the ``expert`` that gives the demonstrations.
 
     Args:
-        name: Of the baseline.
-        simulation: Whose robot and family it is for. Nothing else of it is ever read: what a
+        name: ``expert``, ``random``, ``replay`` or ``align-and-replay``.
+        simulation: Whose robot and family it is for. The expert alone reads more of it: what a
             baseline knows of the scene comes from observations.
 
     Raises:
         ConfigError: If there is no such baseline.
     """
+    if name == 'expert':
+        return Scripted(name, lambda _: lambda _: simulation.family.expert(simulation))
     if name == 'random':
         return Scripted(name, move_at_random)
     if name == 'replay':
@@ -34,7 +36,7 @@ def make_scripted(name: str, simulation: Simulation) -> Policy:
         arm = Simulation(simulation.robot, simulation.family)
         return Scripted(name, lambda demo: AlignedReplay(arm, demo).act)
     raise ConfigError(
-        f'Scripted baseline is {name!r}; expected random, replay or align-and-replay.'
+        f'Scripted baseline is {name!r}; expected expert, random, replay or align-and-replay.'
     )
 
 

@@ -6,7 +6,14 @@ from hypothesis import given, settings, strategies
 import numpy as np
 import pytest
 
-from mil_ros.core.alignment import AsOf, check_age, common_moments, indices_as_of, Stream
+from mil_ros.core.alignment import (
+    AsOf,
+    check_age,
+    check_gaps,
+    common_moments,
+    indices_as_of,
+    Stream,
+)
 from mil_ros.core.errors import StaleDataError
 
 MS = 1_000_000
@@ -114,3 +121,14 @@ def test_what_stood_for_a_moment_is_told_to_the_nanosecond() -> None:
     assert str(used) == (
         'At 1700000000.000000005: /image of 1699999999.880000000, /joints of 1700000000.000000000.'
     )
+
+
+def test_gap_between_two_samples_is_named_wherever_it_is() -> None:
+    check_gaps(stream(0, 100, 150))
+    check_gaps(stream(0))
+    message = (
+        r'/image has a gap: nothing comes for 0\.101 s, 0\.05 s after its first sample, expected '
+        r'at most 0\.1 s; record it again\.'
+    )
+    with pytest.raises(StaleDataError, match=message):
+        check_gaps(stream(0, 50, 151, 160))

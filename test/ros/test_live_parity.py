@@ -17,8 +17,9 @@ from mil_ros.core.errors import MilError
 from mil_ros.core.images import resize_area
 from mil_ros.core.robot import RobotDescription
 from mil_ros.core.types import Observation, Vector
-from mil_ros.data.episode import read_provenance, read_raw
+from mil_ros.data.episode import read_provenance
 from mil_ros.data.episode_log import read_stamp_ns
+from mil_ros.data.episode_streams import read_raw
 from mil_ros.data.inspection import read_quality
 from mil_ros.data.messages import deserialize, image_to_rgb, joints_in_order, stamp_ns
 from mil_ros.inference.bundle import load_bundle

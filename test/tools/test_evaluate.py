@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 import json
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ import cv2
 import pytest
 
 from mil_ros.core.types import Demo
+from mil_ros.learning.checkpoint import Checkpoint, save_checkpoint
 from mil_ros.tools import evaluate
 from mil_ros.tools.cli import main
 from mil_ros.tools.evaluate import TrialReport
@@ -73,6 +75,20 @@ def test_seed_decides_whatever_the_number_of_workers(
     assert again == {k: v for k, v in replayed.items() if k != 'seconds_per_trial'}
 
 
+def test_document_of_a_checkpoint_says_how_it_was_trained(
+    tiny_checkpoint: Checkpoint, tiny_robot_file: Path, tmp_path: Path
+) -> None:
+    path = tmp_path / 'tiny.safetensors'
+    save_checkpoint(path, replace(tiny_checkpoint, data={'task': 'reach', 'tasks': 321}))
+    words = ['--trials', '1', '--workers', '1']
+    result = run(str(path), tiny_robot_file, tmp_path / 'result.json', *words)
+    assert set(result) == KEYS | {'training_tasks', 'training_steps', 'ablation'}
+    assert result['training_tasks'] == 321
+    assert result['training_steps'] == tiny_checkpoint.step
+    assert result['ablation'] == tiny_checkpoint.config.describe_changes()
+    assert 'context=3' in result['ablation']
+
+
 def test_failures_are_filmed(tiny_robot_file: Path, tmp_path: Path) -> None:
     videos = tmp_path / 'videos'
     words = f'--task push --trials 2 --workers 1 --videos {videos}'.split()
@@ -105,7 +121,7 @@ MISTAKES = {
     'no policy': (
         [],
         'No policy to evaluate; expected a bundle such as models/reach, a checkpoint, or one of '
-        'random, replay, align-and-replay.',
+        'expert, random, replay, align-and-replay.',
     ),
     'no task': (['replay'], "'replay' can do any task; say which with --task reach, push or"),
     'no trials': (

@@ -74,8 +74,9 @@ def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
         with suppress(OSError):
             temporary.unlink()
         raise CheckpointError(
-            f'Cannot write {path} ({err}); the previous checkpoint is whole. Free some space and '
-            'run the same command again, it goes on from there.'
+            f'Cannot write {path} ({err}); '
+            f'{"the previous checkpoint is whole" if path.exists() else "there is none yet"}. '
+            'Free some space and run the same command again, it goes on from there.'
         ) from err
 
 

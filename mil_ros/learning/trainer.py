@@ -14,7 +14,7 @@ import time
 import torch
 from torch import distributed, Tensor
 
-from mil_ros.core.errors import CheckpointError, ConfigError, DatasetError, MilError
+from mil_ros.core.errors import CheckpointError, ConfigError, MilError
 from mil_ros.data.dataset import Dataset
 from mil_ros.learning.baselines import baseline_loss, init_encoder
 from mil_ros.learning.batches import Normaliser, sample_meta_batch
@@ -25,6 +25,7 @@ from mil_ros.learning.checkpoint import (
     restore_moments,
     save_checkpoint,
 )
+from mil_ros.learning.checks import check_dataset, check_same_training
 from mil_ros.learning.config import MilConfig
 from mil_ros.learning.inner_step import Batch, init_step_sizes, Losses, meta_loss
 from mil_ros.learning.network import init_params
@@ -53,26 +54,6 @@ def _interrupts_deferred() -> Iterator[None]:
         raise KeyboardInterrupt
 
 
-def _check_size(dataset: Dataset, config: MilConfig) -> None:
-    if len(dataset) < config.meta_batch:
-        raise DatasetError(
-            f'{dataset.directory} has {len(dataset)} tasks, a meta-batch needs '
-            f'{config.meta_batch}; collect more tasks or lower meta_batch.'
-        )
-    needed = max(config.frames, config.trial_frames)
-    if dataset.steps < needed:
-        raise DatasetError(
-            f'{dataset.directory} has demonstrations of {dataset.steps} frames, a training step '
-            f'draws {needed}; collect longer ones or lower frames and trial_frames.'
-        )
-    if dataset.info.demos <= config.shots:
-        raise DatasetError(
-            f'{dataset.directory} has {dataset.info.demos} demonstrations per task, a training '
-            f'step needs {config.shots + 1} (shots to adapt to and one to judge by); collect more '
-            'or lower shots.'
-        )
-
-
 @dataclass(frozen=True, slots=True)
 class StepReport:
     """What one meta-training step measured, averaged over its tasks.
@@ -97,10 +78,11 @@ class Trainer:
         """Start from freshly drawn parameters.
 
         Raises:
-            DatasetError: If the dataset has too few tasks or too short demonstrations.
+            DatasetError: If the dataset has too few tasks, too short demonstrations, or images or
+                joints other than the configuration says.
             ConfigError: If there are more processes than tasks in a step.
         """
-        _check_size(dataset, config)
+        check_dataset(dataset, config)
         self.dataset = dataset
         self.config = config
         self.step = 0
@@ -184,16 +166,10 @@ class Trainer:
         """Go on from a saved state.
 
         Raises:
-            CheckpointError: If it was made with another configuration.
+            CheckpointError: If it was made with another configuration or other data.
         """
         state = load_checkpoint(path)
-        if state.config != self.config:
-            old, new = asdict(state.config), asdict(self.config)
-            changed = ', '.join(f'{k} {old[k]} -> {new[k]}' for k in new if old[k] != new[k])
-            raise CheckpointError(
-                f'{path} was trained with another configuration ({changed}); use the same '
-                'options to resume, or another --out to start anew.'
-            )
+        check_same_training(path, state, self.config, self.dataset.info)
         with torch.no_grad():
             for name, tensor in self.params.items():
                 tensor.copy_(state.params[name])
@@ -211,6 +187,9 @@ class Trainer:
 
         Returns:
             How many tensors were taken over.
+
+        Raises:
+            CheckpointError: If there is none to take over.
         """
         state = load_checkpoint(path)
         pairs = [
@@ -219,6 +198,11 @@ class Trainer:
             for name, mine in own.items()
             if name in known and known[name].shape == mine.shape
         ]
+        if not pairs:
+            raise CheckpointError(
+                f'{path} has no tensor of a name and shape that this network has too; expected a '
+                'checkpoint of a similar network, choose another or train without --start-from.'
+            )
         with torch.no_grad():
             for mine, theirs in pairs:
                 mine.copy_(theirs)

@@ -122,7 +122,7 @@ def test_interrupt_in_the_middle_of_a_step_saves_no_half_step(
     assert_same(whole, parts)
 
 
-def test_state_is_saved_once_a_period(
+def test_state_is_saved_once_a_minute(
     dataset: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     clock = SimpleNamespace(now_s=0.0)
@@ -134,7 +134,7 @@ def test_state_is_saved_once_a_period(
         saved.append(load_checkpoint(path).step if path.exists() else None)
         clock.now_s += 25.0
 
-    Trainer(dataset, replace(CONFIG, steps=8)).run(path, report, save_period_s=60.0)
+    Trainer(dataset, replace(CONFIG, steps=8)).run(path, report)
     assert saved == [None, None, None, 3, 3, 3, 6, 6]
     assert load_checkpoint(path).step == 8
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 import shutil
 
 from conftest import RunningGraph
+from diagnostic_msgs.msg import DiagnosticStatus
 import numpy as np
 import pytest
 from sensor_msgs.msg import JointState
@@ -13,6 +15,7 @@ from std_msgs.msg import String
 
 from mil_ros.core.errors import MilError
 from mil_ros.data.episode import load_demo, read_provenance
+from mil_ros.data.metadata import update_custom_data
 from mil_ros.inference.bundle import load_bundle
 from mil_ros.ros.node import LATCHED, NEWEST
 from mil_ros.tools.loop import Episode
@@ -137,6 +140,37 @@ def test_a_truncated_episode_is_refused_and_the_policy_kept(running: RunningGrap
         running.client.set_parameter('adaptation', 'demo', '')
     running.client.spin_for(0.7)
     assert running.client.values('control/state')['policy'] == before
+
+
+def test_adapting_to_a_rejected_episode_is_possible_but_never_without_a_word(
+    running: RunningGraph,
+) -> None:
+    client = running.client
+    whole = next(p for p in sorted(running.episodes.iterdir()) if p.name.endswith('_any'))
+    doubtful = running.out / 'doubtful'
+    shutil.copytree(whole, doubtful)
+
+    def adapt(verdict: str) -> tuple[str, DiagnosticStatus]:
+        """Return the answer and the report."""
+        quality = json.dumps({'verdict': verdict, 'reasons': ['It is short.']})
+        update_custom_data(doubtful, {'verdict': verdict, 'quality': quality})
+        client.states.pop('adaptation/report', None)
+        answer = client.trigger('/adaptation/adapt', timeout_s=60.0)
+        client.wait(lambda: 'adaptation/report' in client.states, 60.0, 'the report')
+        return answer, client.states['adaptation/report']
+
+    client.set_parameter('adaptation', 'demo', str(doubtful))
+    try:
+        answer, report = adapt('reject')
+        assert answer.startswith('Adapted to doubtful in ')
+        assert 'The recorder rejected this episode: It is short.' in answer
+        assert (report.level, report.message) == (DiagnosticStatus.WARN, answer)
+        assert 'Back to ' in client.trigger('/adaptation/rollback')
+        answer, report = adapt('accept')
+        assert 'rejected' not in answer
+        assert (report.level, report.message) == (DiagnosticStatus.OK, answer)
+    finally:
+        client.set_parameter('adaptation', 'demo', '')
 
 
 def test_a_running_demonstration_refuses_reset_and_another(running: RunningGraph) -> None:

@@ -16,12 +16,13 @@ Act = Callable[[Observation], Vector]
 
 
 def make_scripted(name: str, simulation: Simulation) -> Policy:
-    """Return a scripted baseline: ``random``, ``replay`` or ``align-and-replay``.
+    """Return a scripted policy: ``random``, ``replay``, ``align-and-replay`` or ``expert``.
 
     Args:
-        name: Of the baseline.
+        name: Of the policy.
         simulation: Whose robot and family it is for. Nothing else of it is ever read: what a
-            baseline knows of the scene comes from observations.
+            baseline knows of the scene comes from observations. The expert alone is told the
+            truth: it is the one who demonstrates, and the bound of what can be learned.
 
     Raises:
         ConfigError: If there is no such baseline.
@@ -33,8 +34,10 @@ def make_scripted(name: str, simulation: Simulation) -> Policy:
     if name == 'align-and-replay':
         arm = Simulation(simulation.robot, simulation.family)
         return Scripted(name, lambda demo: AlignedReplay(arm, demo).act)
+    if name == 'expert':
+        return Scripted(name, lambda _: lambda _: simulation.family.expert(simulation))
     raise ConfigError(
-        f'Scripted baseline is {name!r}; expected random, replay or align-and-replay.'
+        f'Scripted policy is {name!r}; expected random, replay, align-and-replay or expert.'
     )
 
 

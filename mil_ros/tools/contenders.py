@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from mil_ros.inference.onnx_policy import OnnxPolicy
     from mil_ros.sim.simulation import Simulation
 
-SCRIPTED = ('random', 'replay', 'align-and-replay')
+SCRIPTED = ('random', 'replay', 'align-and-replay', 'expert')
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -18,6 +18,7 @@ _METHODS = {
     'align-and-replay': 'align and replay (scripted)',
     'replay': 'replay of the demonstration',
     'random': 'random',
+    'expert': 'the demonstrator itself, told where everything is (scripted)',
 }
 _OPTIONS: dict[str, Callable[[float], str]] = {
     'step_scale': lambda x: f'step sizes times {x:g}' if x else 'inner step left out',

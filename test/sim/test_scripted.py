@@ -43,7 +43,7 @@ def run(policy: Policy, observation: Observation, steps: int) -> np.ndarray:
 
 
 def test_unknown_baseline_is_refused_with_the_known_ones(robot: RobotDescription) -> None:
-    with pytest.raises(ConfigError, match=r"is 'magic'; expected random, replay or align-and-"):
+    with pytest.raises(ConfigError, match=r"is 'magic'; expected random, replay, align-and-re"):
         make_policy('magic', robot)
 
 
@@ -113,6 +113,23 @@ def test_random_is_the_same_for_the_same_demonstration_alone(
     )
     np.testing.assert_array_equal(first, again)
     assert not np.isclose(first, another).any()
+
+
+# --- The expert ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize('family', FAMILIES)
+def test_expert_knows_the_scene_it_is_in(
+    family: str, make_arm: Callable[[str], Simulation], rng: np.random.Generator
+) -> None:
+    simulation = make_arm(family)
+    adapted = make_scripted('expert', simulation).adapt(make_demo(rng))
+    won = 0
+    for index in range(5):
+        task = simulation.family.sample_task('test', SEED, index)
+        simulation.family.reset(simulation, task, rng)
+        won += rollout.run_policy(simulation, adapted).outcome.success
+    assert won >= 4
 
 
 # --- Align and replay ------------------------------------------------------------------------

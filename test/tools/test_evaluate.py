@@ -105,7 +105,7 @@ MISTAKES = {
     'no policy': (
         [],
         'No policy to evaluate; expected a bundle such as models/reach, a checkpoint, or one of '
-        'random, replay, align-and-replay.',
+        'random, replay, align-and-replay, expert.',
     ),
     'no task': (['replay'], "'replay' can do any task; say which with --task reach, push or"),
     'no trials': (

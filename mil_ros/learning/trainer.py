@@ -28,10 +28,10 @@ from mil_ros.learning.checkpoint import (
 from mil_ros.learning.checks import check_dataset, check_same_training
 from mil_ros.learning.config import MilConfig
 from mil_ros.learning.inner_step import Batch, init_step_sizes, Losses, meta_loss
-from mil_ros.learning.network import init_params
+from mil_ros.learning.network import init_params, Params
 
 SAVE_PERIOD_S = 60.0
-_CHUNK = 12  # tasks of one graph: few enough for the caches, enough to hide the overhead
+_CHUNK = 12  # tasks of one graph on a CPU: few enough for the caches, enough to hide the overhead
 
 
 class DivergedError(MilError):
@@ -74,8 +74,15 @@ class StepReport:
 class Trainer:
     """Trains one policy; its state is a `Checkpoint`."""
 
-    def __init__(self, dataset: Dataset, config: MilConfig) -> None:
+    def __init__(
+        self, dataset: Dataset, config: MilConfig, device: torch.device | str = 'cpu'
+    ) -> None:
         """Start from freshly drawn parameters.
+
+        Args:
+            dataset: What to train on.
+            config: Network and training.
+            device: Where to compute; a GPU takes all tasks of a step at once.
 
         Raises:
             DatasetError: If the dataset has too few tasks, too short demonstrations, or images or
@@ -95,8 +102,11 @@ class Trainer:
                 f'meta_batch is {config.meta_batch}; expected at least one task for each of the '
                 f'{self._share[1]} processes, raise it or start fewer.'
             )
-        self.normaliser = Normaliser.from_dataset(dataset)
-        params = init_params(config) | init_encoder(config)
+        self.device = torch.device(device)
+        self._chunk = _CHUNK if self.device.type == 'cpu' else config.meta_batch
+        self.normaliser = Normaliser.from_dataset(dataset).to(self.device)
+        drawn = init_params(config) | init_encoder(config)  # on the CPU: the same on any device
+        params = {n: p.to(self.device) for n, p in drawn.items()}
         step_sizes = init_step_sizes(params, config) if config.method == 'mil' else {}
         self.params = {n: p.requires_grad_() for n, p in params.items()}
         self.step_sizes = {n: s.requires_grad_() for n, s in step_sizes.items()}
@@ -151,14 +161,18 @@ class Trainer:
         save_checkpoint(path, self.state())
 
     def state(self) -> Checkpoint:
-        """Return the state between two steps; it shares memory with the training."""
+        """Return the state between two steps; on a CPU it shares memory with the training."""
+
+        def to_cpu(tensors: Params) -> Params:
+            return {name: tensor.cpu() for name, tensor in tensors.items()}
+
         return Checkpoint(
             self.config,
             self.step,
-            self.params,
-            self.step_sizes,
-            moments_of(self._optimiser, self._names),
-            self.normaliser,
+            to_cpu(self.params),
+            to_cpu(self.step_sizes),
+            to_cpu(moments_of(self._optimiser, self._names)),
+            self.normaliser.to('cpu'),
             asdict(self.dataset.info),
         )
 
@@ -176,7 +190,7 @@ class Trainer:
             for name, tensor in self.step_sizes.items():
                 tensor.copy_(state.step_sizes[name])
         restore_moments(self._optimiser, self._names, state.moments)
-        self.normaliser = state.normaliser
+        self.normaliser = state.normaliser.to(self.device)
         self.step = state.step
 
     def start_from(self, path: Path) -> int:
@@ -233,9 +247,9 @@ class Trainer:
         for group in self._optimiser.param_groups:
             group['lr'] = group['initial_lr'] * decay
         self._optimiser.zero_grad(set_to_none=False)
-        measured = torch.zeros(3)
-        for first in range(0, len(demos), _CHUNK):
-            tasks = slice(first, first + _CHUNK)
+        measured = torch.zeros(3, device=self.device)
+        for first in range(0, len(demos), self._chunk):
+            tasks = slice(first, first + self._chunk)
             losses = self._compute_losses(demos[tasks], trials[tasks])
             (losses.objective.sum() / self.config.meta_batch).backward()
             sums = [losses.objective.sum(), losses.action.sum(), losses.before.sum()]

@@ -13,7 +13,7 @@ import threading
 import time
 from typing import Any, TextIO, TYPE_CHECKING
 
-from mil_ros.core.errors import CheckpointError
+from mil_ros.core.errors import CheckpointError, ConfigError
 from mil_ros.data.dataset import write_atomically
 from mil_ros.data.mixture import open_datasets
 from mil_ros.tools.best import Best
@@ -57,6 +57,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument('--validate-trials', type=int, default=24)
     parser.add_argument('--threads', type=int, default=1, help='torch threads')
+    parser.add_argument(
+        '--device', default='auto', choices=['auto', 'cpu', 'cuda'], help='auto: a GPU if any'
+    )
     parser.add_argument('--json', type=Path, help='write the summary to this file')
 
 
@@ -68,7 +71,8 @@ def run(args: argparse.Namespace) -> int:
     from mil_ros.learning.trainer import Trainer
 
     torch.set_num_threads(args.threads)
-    rank = _join_processes()
+    device = _choose_device(args.device)
+    rank = _join_processes(device)
     dataset = open_datasets(args.data)
     config = MilConfig(
         image_height=dataset.info.image_height,
@@ -77,7 +81,7 @@ def run(args: argparse.Namespace) -> int:
         steps=args.steps,
         seed=args.seed,
     ).with_options(args.option)
-    trainer = Trainer(dataset, config)
+    trainer = Trainer(dataset, config, device)
     checkpoint = args.out / 'last.safetensors'
     if checkpoint.exists():
         trainer.resume(checkpoint)
@@ -212,12 +216,29 @@ def _unheard_disk_errors() -> Iterator[None]:
         threading.excepthook = usual
 
 
-def _join_processes() -> int:
+def _choose_device(wish: str) -> str:
+    """Return the device that this process shall compute on; of several processes each has one."""
+    import torch
+
+    has_gpu = torch.cuda.is_available()
+    if wish == 'cuda' and not has_gpu:
+        raise ConfigError(
+            f'Got --device cuda, torch {torch.__version__} finds no GPU; expected cpu or auto, or '
+            'a torch that was built for CUDA and a driver for it.'
+        )
+    if wish == 'cpu' or not has_gpu:
+        return 'cpu'
+    number = int(os.environ.get('LOCAL_RANK', '0')) % torch.cuda.device_count()
+    torch.cuda.set_device(number)
+    return f'cuda:{number}'
+
+
+def _join_processes(device: str) -> int:
     """Join the other processes if ``torchrun`` started several; return this one's rank."""
     from torch import distributed
 
     if int(os.environ.get('WORLD_SIZE', '1')) == 1:
         return 0
-    distributed.init_process_group('gloo')
+    distributed.init_process_group('gloo' if device == 'cpu' else 'nccl')
     rank: Any = distributed.get_rank()
     return int(rank)

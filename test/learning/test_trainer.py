@@ -20,6 +20,7 @@ import torch
 from mil_ros.core.errors import CheckpointError, ConfigError, DatasetError
 from mil_ros.data.dataset import Dataset
 from mil_ros.learning import trainer as trainer_module
+from mil_ros.learning.batches import sample_meta_batch
 from mil_ros.learning.checkpoint import load_checkpoint
 from mil_ros.learning.config import MilConfig
 from mil_ros.learning.trainer import DivergedError, StepReport, Trainer
@@ -153,6 +154,49 @@ def test_training_moves_parameters_and_step_sizes(
         assert still == {n for n in after.step_sizes if n.startswith('pre_')}
     else:
         assert still == set()
+
+
+DEVICES = {
+    **VARIANTS,
+    'lstm': {'method': 'lstm'},
+    'contextual': {'method': 'contextual'},
+    'bc': {'method': 'bc'},
+}
+
+
+@pytest.mark.parametrize('changes', DEVICES.values(), ids=DEVICES)
+def test_step_stays_on_the_device_that_was_chosen(
+    dataset: Dataset, changes: dict[str, object]
+) -> None:
+    """There need be no GPU: tensors without content refuse to meet those of the CPU as well."""
+    trainer = Trainer(dataset, replace(CONFIG, **changes), 'meta')
+    demos, trials = sample_meta_batch(dataset, trainer.normaliser, trainer.config, 0)
+    losses = trainer._compute_losses(demos, trials)
+    losses.objective.sum().backward()
+    trainer._optimiser.step()
+    reached = [*trainer._leaves, *(leaf.grad for leaf in trainer._leaves)]
+    reached += [losses.objective, losses.action, losses.before, demos.images, trials.final]
+    assert {tensor.device.type for tensor in reached if tensor is not None} == {'meta'}
+
+
+def test_gpu_takes_all_tasks_of_a_step_at_once(dataset: Dataset) -> None:
+    config = replace(CONFIG, meta_batch=5)
+    assert Trainer(dataset, config, 'meta')._chunk == 5
+    assert Trainer(dataset, config)._chunk == 12
+
+
+@pytest.mark.parametrize('chunk', [1, 2, 5])
+def test_number_of_tasks_in_one_graph_changes_nothing(
+    dataset: Dataset, tmp_path: Path, chunk: int
+) -> None:
+    paths = [tmp_path / 'whole.safetensors', tmp_path / 'chunks.safetensors']
+    for path, size in zip(paths, (5, chunk)):
+        trainer = Trainer(dataset, replace(CONFIG, meta_batch=5, precision='float32'))
+        trainer._chunk = size
+        trainer.run(path, ignore)
+    whole, chunks = map(load_checkpoint, paths)
+    for name, tensor in whole.params.items():
+        torch.testing.assert_close(chunks.params[name], tensor, rtol=0, atol=1e-5)
 
 
 # --- Options of the outer step -----------------------------------------------------------------

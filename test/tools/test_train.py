@@ -314,6 +314,38 @@ def test_starting_from_a_network_that_has_nothing_in_common_is_refused(
     assert message in capsys.readouterr().err
 
 
+# --- Devices ---------------------------------------------------------------------------------
+
+
+def test_gpu_that_is_not_there_is_a_sentence(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr('torch.cuda.is_available', lambda: False)
+    assert main(to_words(data, tmp_path / 'run', 2, '--device', 'cuda')) == 2
+    assert 'finds no GPU; expected cpu or auto, or a torch that was' in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ('wish', 'local_rank', 'device'),
+    [
+        ('cpu', '0', 'cpu'),
+        ('auto', '0', 'cuda:0'),
+        ('cuda', '1', 'cuda:1'),
+        ('auto', '3', 'cuda:1'),
+    ],
+)
+def test_each_process_has_a_gpu_of_its_own(
+    monkeypatch: pytest.MonkeyPatch, wish: str, local_rank: str, device: str
+) -> None:
+    chosen: list[int] = []
+    monkeypatch.setattr('torch.cuda.is_available', lambda: True)
+    monkeypatch.setattr('torch.cuda.device_count', lambda: 2)
+    monkeypatch.setattr('torch.cuda.set_device', chosen.append)
+    monkeypatch.setenv('LOCAL_RANK', local_rank)
+    assert train._choose_device(wish) == device
+    assert chosen == ([] if device == 'cpu' else [int(device[-1])])
+
+
 # --- Bad input -------------------------------------------------------------------------------
 
 

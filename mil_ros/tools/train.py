@@ -228,7 +228,13 @@ def _choose_device(wish: str) -> str:
         )
     if wish == 'cpu' or not has_gpu:
         return 'cpu'
-    number = int(os.environ.get('LOCAL_RANK', '0')) % torch.cuda.device_count()
+    processes, gpus = int(os.environ.get('LOCAL_WORLD_SIZE', '1')), torch.cuda.device_count()
+    if processes > gpus:
+        raise ConfigError(
+            f'Got {processes} processes for {gpus} GPUs; expected one for each at most, start '
+            'fewer (--nproc-per-node, make train PROCESSES=1) or train with --device cpu.'
+        )
+    number = int(os.environ.get('LOCAL_RANK', '0'))
     torch.cuda.set_device(number)
     return f'cuda:{number}'
 

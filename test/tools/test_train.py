@@ -325,25 +325,37 @@ def test_gpu_that_is_not_there_is_a_sentence(
     assert 'finds no GPU; expected cpu or auto, or a torch that was' in capsys.readouterr().err
 
 
-@pytest.mark.parametrize(
-    ('wish', 'local_rank', 'device'),
-    [
-        ('cpu', '0', 'cpu'),
-        ('auto', '0', 'cuda:0'),
-        ('cuda', '1', 'cuda:1'),
-        ('auto', '3', 'cuda:1'),
-    ],
-)
-def test_each_process_has_a_gpu_of_its_own(
-    monkeypatch: pytest.MonkeyPatch, wish: str, local_rank: str, device: str
-) -> None:
+@pytest.fixture
+def gpus(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Two GPUs; returns which of them were chosen."""
     chosen: list[int] = []
     monkeypatch.setattr('torch.cuda.is_available', lambda: True)
     monkeypatch.setattr('torch.cuda.device_count', lambda: 2)
     monkeypatch.setattr('torch.cuda.set_device', chosen.append)
+    return chosen
+
+
+@pytest.mark.parametrize(
+    ('wish', 'local_rank', 'device'),
+    [('cpu', '0', 'cpu'), ('auto', '0', 'cuda:0'), ('cuda', '1', 'cuda:1')],
+)
+def test_each_process_has_a_gpu_of_its_own(
+    monkeypatch: pytest.MonkeyPatch, gpus: list[int], wish: str, local_rank: str, device: str
+) -> None:
+    monkeypatch.setenv('LOCAL_WORLD_SIZE', '2')
     monkeypatch.setenv('LOCAL_RANK', local_rank)
     assert train._choose_device(wish) == device
-    assert chosen == ([] if device == 'cpu' else [int(device[-1])])
+    assert gpus == ([] if device == 'cpu' else [int(device[-1])])
+
+
+@pytest.mark.usefixtures('gpus')
+def test_more_processes_than_gpus_are_refused(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv('LOCAL_WORLD_SIZE', '3')
+    assert main(to_words(data, tmp_path / 'run', 2)) == 2
+    message = 'Got 3 processes for 2 GPUs; expected one for each at most, start fewer (--nproc-per'
+    assert message in capsys.readouterr().err
 
 
 # --- Bad input -------------------------------------------------------------------------------

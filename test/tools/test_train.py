@@ -180,8 +180,6 @@ def test_validation_runs_trials_and_is_the_same_for_the_same_policy(
 def test_validation_counts_what_succeeds(
     data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from mil_ros.learning.torch_policy import TorchPolicy
-
     asked: list[tuple[str, int]] = []
 
     class Follower:
@@ -205,7 +203,7 @@ def test_validation_counts_what_succeeds(
         return sample(self, split, seed, index)
 
     monkeypatch.setattr(type(simulation.family), 'sample_task', note)
-    monkeypatch.setattr(TorchPolicy, '__new__', lambda *_: Follower())
+    monkeypatch.setattr('mil_ros.learning.torch_policy.TorchPolicy', lambda _: Follower())
     try:
         assert validation.run() == 0.75
     finally:
@@ -265,6 +263,26 @@ def test_ctrl_c_saves_the_state_and_ends_in_one_line(data: Path, tmp_path: Path)
     step = load_checkpoint(tmp_path / 'last.safetensors').step
     assert step >= 50
     assert read_steps(tmp_path) == list(range(1, step + 1)), 'every step is on record'
+
+
+@pytest.mark.slow
+def test_ctrl_c_of_a_shared_training_saves_the_state(data: Path, tmp_path: Path) -> None:
+    launch = [sys.executable, '-m', 'torch.distributed.run', '--standalone', '--nproc-per-node']
+    command = [*launch, '2', '-m', 'mil_ros.tools.cli', *to_words(data, tmp_path, 10**6)]
+    process = subprocess.Popen(
+        command,
+        stderr=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    wait_for_steps(process, tmp_path)
+    os.killpg(process.pid, signal.SIGINT)  # as a terminal does
+    process.communicate(timeout=PATIENCE_S)
+    assert process.returncode != 0
+    step = load_checkpoint(tmp_path / 'last.safetensors').step
+    assert step >= 50
+    assert read_steps(tmp_path) == list(range(1, step + 1))
 
 
 def test_log_of_a_killed_training_is_cut_back_to_its_checkpoint(
@@ -426,7 +444,7 @@ def small_disk(tmp_path: Path) -> Iterator[Callable[[int], Path]]:
         (
             24,
             99,
-            'mil train: Cannot write DISK/run/last.safetensors (Error while serializing: I/O',
+            'mil train: Cannot write DISK/run/last.safetensors (No space left on device); th',
         ),
     ],
     ids=['for the log', 'for the checkpoint'],

@@ -8,11 +8,13 @@ COLLECT_ARGS ?= --tasks 800 --demos 6 --workers 2
 TRAIN_ARGS ?=
 PROCESSES ?= 2
 DEMO_ARGS ?=
+ABLATION_STEPS ?= 1000
+ABLATION_TRIALS ?= 222
 TEST_ARGS ?=
 
 # A policy for video-only demonstrations goes on from the one for full demonstrations.
 FAMILY = $(patsubst %-video,%,$(TASK))
-VIDEO = --option 'modality="video"' --option frames=6 --option demo_frames=6
+VIDEO = --option modality=video --option frames=6 --option demo_frames=6 --steps 2000
 TRAIN = OMP_NUM_THREADS=1 .venv/bin/torchrun --nproc-per-node $(PROCESSES) -m mil_ros.tools.cli \
     train --data data/$(FAMILY)-train
 
@@ -23,7 +25,7 @@ endif
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help setup demo test lint types format collect train clean
+.PHONY: help setup demo test lint types format collect train ablations clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -58,6 +60,16 @@ ifneq ($(TASK),$(FAMILY))
 	$(TRAIN) --out runs/$(TASK) --start-from runs/$(FAMILY)/last.safetensors $(VIDEO) $(TRAIN_ARGS)
 	$(MIL) export runs/$(TASK)/last.safetensors --out models/$(TASK)
 endif
+
+ablations: collect  ## train and evaluate what config/train/ablations.txt lists; TASK=reach
+	@set -f; grep -v '^#' config/train/ablations.txt | while read -r name options; do \
+	  run=runs/ablation-$(TASK)-$$name; set --; \
+	  for option in $$options; do set -- "$$@" --option "$$option"; done; \
+	  $(MIL) train --data data/$(FAMILY)-train --out $$run --steps $(ABLATION_STEPS) "$$@" </dev/null && \
+	  $(MIL) evaluate $$run/last.safetensors --trials $(ABLATION_TRIALS) --seed 1 \
+	    --json docs/results/ablations/$(TASK)-$$name.json || exit 1; \
+	done
+	$(MIL) evaluate --table
 
 clean:  ## remove what builds and tests leave; .venv, data/ and runs/ stay
 	@rm -rf build install log demo *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis

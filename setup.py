@@ -49,6 +49,16 @@ setup(
     # metadata that pip could check.
     install_requires=['setuptools'],
     extras_require={
+        # For an environment of its own, as LeRobot wants another torch: with what reads episodes.
+        'lerobot': [
+            'lerobot[dataset]>=0.4',
+            "backports-zstd; python_version < '3.14'",
+            'lz4',
+            'PyYAML',
+            'rich',
+            'rosbags',
+            'rosbags-image',
+        ],
         'sim': ['mujoco'],
         'test': ['hypothesis', 'mcap', 'mcap-ros2-support', 'pytest'],
         'train': ['matplotlib', 'onnx', 'onnxscript', 'tensorboard', 'torch'],

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 import copy
+from dataclasses import replace
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, TYPE_CHECKING
 
@@ -16,6 +18,9 @@ from mil_ros.core.resources import share_dir
 from mil_ros.core.robot import load_robot, RobotDescription
 
 if TYPE_CHECKING:
+    from lerobot_stand_in import LeRobotDataset
+    from recordings import Film
+
     from mil_ros.inference.bundle import Bundle
     from mil_ros.learning.checkpoint import Checkpoint
 
@@ -98,3 +103,28 @@ def tiny_video_bundle(
 @pytest.fixture
 def rng() -> np.random.Generator:
     return np.random.default_rng(7)
+
+
+@pytest.fixture(scope='session')
+def film(robot: RobotDescription) -> Film:
+    """What a smaller camera of the simulated arm saw, again and again."""
+    from recordings import Film
+
+    return Film(replace(robot, camera=replace(robot.camera, width=160, height=120)))
+
+
+@pytest.fixture
+def stand_in(monkeypatch: pytest.MonkeyPatch) -> type[LeRobotDataset]:
+    """What stands in for LeRobot, to be broken by a test."""
+    import lerobot_stand_in
+
+    return lerobot_stand_in.install(monkeypatch)
+
+
+@pytest.fixture(params=['stand-in', 'lerobot'][: 2 if find_spec('lerobot') else 1])
+def library(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """What stands in for LeRobot, and the library itself where it is installed."""
+    if request.param == 'stand-in':
+        request.getfixturevalue('stand_in')
+    monkeypatch.setenv('HF_HUB_OFFLINE', '1')
+    return str(request.param)

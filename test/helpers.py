@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 import os
 from pathlib import Path
+import resource
 import tempfile
 
 import numpy as np
@@ -47,3 +48,17 @@ def forbidden_folder(mode: int) -> Iterator[Path]:
             if is_root:
                 os.seteuid(0)
             inner.chmod(0o755)
+
+
+@contextmanager
+def largest_file(size: int) -> Iterator[None]:
+    """Let no file of this process grow beyond a size, as a full disk would.
+
+    Keep the block short: where pytest's own output goes to a file, it counts as well.
+    """
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))

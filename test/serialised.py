@@ -13,6 +13,7 @@ START_NS = 1_700_000_000_000 * MS
 
 
 IMAGE = 'sensor_msgs/msg/Image'
+JOINT_JOG = 'control_msgs/msg/JointJog'
 JOINT_STATE = 'sensor_msgs/msg/JointState'
 STRING = 'std_msgs/msg/String'
 
@@ -36,6 +37,15 @@ def make_joints(stamp_ns: int, names: tuple[str, ...], position: float = 0.5) ->
     kind = typestore().types[JOINT_STATE]
     message = kind(make_header(stamp_ns), list(names), values, 0.1 * values, np.zeros(0))
     return bytes(typestore().serialize_cdr(message, JOINT_STATE))
+
+
+def make_jog(stamp_ns: int, names: tuple[str, ...], velocity: float) -> bytes:
+    """Return a command that moves the last joint alone."""
+    values = np.zeros(len(names))
+    values[-1] = velocity
+    kind = typestore().types[JOINT_JOG]
+    message = kind(make_header(stamp_ns), list(names), np.zeros(0), values, 0.0)
+    return bytes(typestore().serialize_cdr(message, JOINT_JOG))
 
 
 def make_text(value: str) -> bytes:

@@ -161,4 +161,4 @@ def test_robot_side_needs_neither_torch_nor_mujoco() -> None:
     pytest.importorskip('rclpy')
     loaded = loaded_after(*(f'mil_ros.ros.{name}' for name in ROBOT_SIDE))
     assert {'mil_ros', 'rclpy', 'onnxruntime'} <= loaded
-    assert loaded & {'torch', 'mujoco', 'safetensors.torch'} == set()
+    assert loaded & {'torch', 'mujoco', 'safetensors.torch', 'scipy'} == set()

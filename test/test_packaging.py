@@ -7,6 +7,7 @@ from collections.abc import Callable
 import json
 import os
 from pathlib import Path
+import re
 import runpy
 import shlex
 import shutil
@@ -22,6 +23,8 @@ import bootstrap
 from commands import run, SetupError
 from environment import STAGES, Venv
 import host
+from mil_ros.core.errors import ConfigError
+from mil_ros.data.lerobot_library import load_library
 
 ROOT = Path(__file__).resolve().parents[1]
 PREFIX = Path(sys.prefix).resolve()
@@ -57,6 +60,17 @@ def test_each_entry_point_names_a_function_that_exists(metadata: dict[str, Any])
         assert source.is_file(), f'{entry}: no {source}'
         tree = ast.parse(source.read_text())
         assert function in [node.name for node in tree.body if isinstance(node, ast.FunctionDef)]
+
+
+def test_extra_that_a_message_names_brings_the_library(
+    metadata: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, 'lerobot.datasets.lerobot_dataset', None)
+    with pytest.raises(ConfigError) as caught:
+        load_library()
+    named = re.findall(r'mil_ros\[(\w+)\]', str(caught.value))
+    assert len(named) == 1
+    assert 'lerobot[dataset]>=0.4' in metadata['extras_require'][named[0]]
 
 
 # --- colcon ----------------------------------------------------------------------------------

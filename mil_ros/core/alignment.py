@@ -66,6 +66,18 @@ def indices_as_of(stream: Stream, moments_ns: NDArray[np.int64]) -> NDArray[np.i
     return index
 
 
+def check_gaps(stream: Stream) -> None:
+    """Raise `StaleDataError` if two samples of a stream are further apart than its maximum age."""
+    steps_s = np.diff(stream.stamps_ns) / NS_PER_S
+    worst = int(np.argmax(steps_s)) if len(steps_s) else 0
+    if len(steps_s) and steps_s[worst] > stream.max_age_s:
+        at_s = (stream.stamps_ns[worst] - stream.stamps_ns[0]) / NS_PER_S
+        raise StaleDataError(
+            f'{stream.name} has a gap: nothing comes for {steps_s[worst]:.3f} s, {at_s:.2f} s '
+            f'after its first sample, expected at most {stream.max_age_s:g} s; record it again.'
+        )
+
+
 def common_moments(streams: list[Stream], rate_hz: float) -> NDArray[np.int64]:
     """Return evenly spaced moments during which every stream is alive, (M,) in ns.
 

@@ -27,6 +27,7 @@ from mil_ros.core.streams import (
 
 MIN_DURATION_S: Final = 1.0
 MIN_MOTION_RAD: Final = 0.01  # a resting arm's encoders tremble by less
+MIN_SPEED_RAD_S: Final = 0.02  # slower joints rest
 _LOW_RATE: Final = 0.9  # share of the expected rate
 _USELESS_RATE: Final = 0.5
 _GAP_PERIODS: Final = 3.0
@@ -58,6 +59,7 @@ class QualityReport:
         duration_s: From start to stop.
         skew_p95_s: Age of the other required streams at each sample of the first one.
         motion_rad: The widest range that a joint moved in; None if no joint state came.
+        speed_rad_s: How fast the fastest joint moved; None if fewer than two came.
         streams: Figures by topic.
     """
 
@@ -66,6 +68,7 @@ class QualityReport:
     duration_s: float
     skew_p95_s: float | None
     motion_rad: float | None
+    speed_rad_s: float | None
     streams: dict[str, StreamReport]
 
     def to_json(self) -> str:
@@ -78,6 +81,7 @@ def judge(
     expected: Mapping[str, Expectation],
     span_ns: tuple[int, int],
     motion_rad: float | None,
+    speed_rad_s: float | None,
     faults: Sequence[str] = (),
 ) -> QualityReport:
     """Judge an episode.
@@ -87,6 +91,7 @@ def judge(
         expected: Of the required topics, the first being the one that others are aligned with.
         span_ns: When recording was started and stopped, by this machine's clock.
         motion_rad: The widest range that a joint moved in, None if not known.
+        speed_rad_s: The fastest that a joint was measured to move, None if not known.
         faults: Sentences on what else went wrong; each is a reason to reject.
     """
     found = {stream.topic: stream for stream in streams}
@@ -96,7 +101,7 @@ def judge(
     skew_s = skew_p95_s(required)
     reports = {stream.topic: measure(stream, span_ns) for stream in [*required, *streams]}
     reasons = [Reason(Verdict.REJECT, fault) for fault in faults]
-    reasons += _judge_whole(duration_s, motion_rad)
+    reasons += _judge_whole(duration_s, motion_rad, speed_rad_s)
     for stream in required:
         reasons += _judge_stream(stream, reports[stream.topic], expected[stream.topic])
     reasons += _judge_clocks(required)
@@ -105,10 +110,12 @@ def judge(
     reasons.sort(key=lambda reason: -reason.verdict)
     verdict = reasons[0].verdict if reasons else Verdict.ACCEPT
     sentences = tuple(reason.text for reason in reasons)
-    return QualityReport(verdict, sentences, duration_s, skew_s, motion_rad, reports)
+    return QualityReport(verdict, sentences, duration_s, skew_s, motion_rad, speed_rad_s, reports)
 
 
-def _judge_whole(duration_s: float, motion_rad: float | None) -> Iterator[Reason]:
+def _judge_whole(
+    duration_s: float, motion_rad: float | None, speed_rad_s: float | None
+) -> Iterator[Reason]:
     if duration_s < MIN_DURATION_S:
         yield Reason(
             Verdict.REJECT,
@@ -120,6 +127,12 @@ def _judge_whole(duration_s: float, motion_rad: float | None) -> Iterator[Reason
             Verdict.REJECT,
             f'No joint moved by more than {motion_rad:.4f} rad, expected at least '
             f'{MIN_MOTION_RAD:g} rad; record the task being done.',
+        )
+    elif speed_rad_s is not None and speed_rad_s < MIN_SPEED_RAD_S:
+        yield Reason(
+            Verdict.REJECT,
+            f'No joint moved faster than {speed_rad_s:.4f} rad/s, expected at least '
+            f'{MIN_SPEED_RAD_S:g} rad/s; record the task being done at its usual speed.',
         )
 
 

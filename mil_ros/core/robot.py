@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import hashlib
 import math
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,7 +15,9 @@ import yaml
 
 from mil_ros.core.errors import ConfigError
 from mil_ros.core.resources import share_dir
+from mil_ros.core.types import COMMANDED, MEASURED
 
+AUTO: Final = 'auto'
 _UNITS = {'hz': ' Hz', 's': ' s', 'rad': ' rad'}
 
 
@@ -93,6 +95,21 @@ class GuardSettings:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ActionSettings:
+    """What of an episode is the demonstrated action; a robot file may leave all of it out.
+
+    Attributes:
+        source: ``commanded`` for the velocities a teleoperator asked for, ``measured`` for those
+            of the arm (hand guiding, a leader arm, a pendant), ``auto`` for the commands where
+            any were recorded and the measurement where not.
+        cutoff_hz: Measured velocities are low-pass filtered; half the policy's rate suits.
+    """
+
+    source: str = AUTO
+    cutoff_hz: float = 5.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RobotDescription:
     """A validated robot file.
 
@@ -112,6 +129,7 @@ class RobotDescription:
     joint_states: JointStates
     policy: PolicyRate
     guard: GuardSettings
+    action: ActionSettings = ActionSettings()
     sha256: str = ''
 
     def __post_init__(self) -> None:
@@ -185,9 +203,10 @@ def load_robot(name_or_path: str | Path) -> RobotDescription:
         'joint_states': JointStates,
         'policy': PolicyRate,
         'guard': GuardSettings,
+        'action': ActionSettings,
     }
-    for key, kind in sections.items():
-        parsed[key] = _build(kind, fields[key], f'{where}: {key}')
+    for key in [key for key in sections if key in fields]:
+        parsed[key] = _build(sections[key], fields[key], f'{where}: {key}')
     digest = hashlib.sha256(raw).hexdigest()
     return RobotDescription(name=path.stem, sha256=digest, **parsed)
 
@@ -195,11 +214,13 @@ def load_robot(name_or_path: str | Path) -> RobotDescription:
 def _section(
     document: object, kind: type, where: str, skip: tuple[str, ...] = ()
 ) -> dict[str, Any]:
-    """Return `document` as a mapping that has exactly the fields of `kind`."""
-    expected = {f.name for f in dataclasses.fields(kind)} - set(skip)
+    """Return `document` as a mapping of the fields of `kind`; those with a default may lack."""
+    known = [f for f in dataclasses.fields(kind) if f.name not in skip]
+    expected = {f.name for f in known}
+    required = {f.name for f in known if f.default is dataclasses.MISSING}
     if not isinstance(document, dict):
         raise ConfigError(f'{where} is {document!r}; expected a mapping of {sorted(expected)}.')
-    unknown, missing = set(document) - expected, expected - set(document)
+    unknown, missing = set(document) - expected, required - set(document)
     if unknown or missing:
         raise ConfigError(
             f'{where} has unknown keys {sorted(map(str, unknown))} and lacks {sorted(missing)}; '
@@ -212,6 +233,8 @@ def _build(kind: type, document: object, where: str) -> Any:
     """Build a flat dataclass from a mapping, converting and checking each value's type."""
     values = _section(document, kind, where)
     for field in dataclasses.fields(kind):
+        if field.name not in values:
+            continue
         value, wanted = values[field.name], str(field.type)
         is_bool = isinstance(value, bool)
         accepted = {
@@ -238,6 +261,7 @@ def _check(robot: RobotDescription) -> None:
     _check_joints(robot)
     _check_numbers(robot)
     _check_home(robot)
+    _check_action(robot)
 
 
 def _check_joints(robot: RobotDescription) -> None:
@@ -304,4 +328,19 @@ def _check_numbers(robot: RobotDescription) -> None:
     if not 0.0 <= margin < math.inf:
         raise ConfigError(
             f'{robot.name}: limits.position_margin_rad is {margin}; expected 0 or more rad.'
+        )
+
+
+def _check_action(robot: RobotDescription) -> None:
+    action, known = robot.action, (AUTO, COMMANDED, MEASURED)
+    if action.source not in known:
+        raise ConfigError(
+            f'{robot.name}: action.source is {action.source!r}; expected one of '
+            f'{", ".join(known)}.'
+        )
+    nyquist_hz = robot.joint_states.rate_hz / 2.0
+    if action.source != COMMANDED and not 0.0 < action.cutoff_hz < nyquist_hz:
+        raise ConfigError(
+            f'{robot.name}: action.cutoff_hz is {action.cutoff_hz}; expected above 0 and below '
+            f'half of joint_states.rate_hz, {nyquist_hz:g} Hz.'
         )

@@ -8,7 +8,7 @@ Shape legend, used in every docstring and shape comment of the package:
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Final, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +17,10 @@ from mil_ros.core.errors import DemoError
 
 Image = NDArray[np.uint8]  # (H, W, 3)
 Vector = NDArray[np.float64]  # (J,)
+
+# Where demonstrated actions come from
+COMMANDED: Final = 'commanded'  # what a teleoperator asked for
+MEASURED: Final = 'measured'  # what the arm did, however it was moved
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -41,11 +45,14 @@ class Demo:
         joint_positions: In the robot file's joint order, (T, J) in rad; (T, 0) in a demonstration
             by video alone.
         joint_velocities: Demonstrated actions, (T, J) in rad/s; (T, 0) likewise.
+        action_source: Where these come from, ``commanded`` or ``measured``; empty if there are
+            none.
     """
 
     images: NDArray[np.uint8]
     joint_positions: NDArray[np.float32]
     joint_velocities: NDArray[np.float32]
+    action_source: str = COMMANDED
 
     def __post_init__(self) -> None:
         steps = {len(self.images), len(self.joint_positions), len(self.joint_velocities)}
@@ -67,7 +74,7 @@ class Demo:
     def from_video(cls, images: NDArray[np.uint8]) -> Demo:
         """Return a demonstration without states and actions from frames (T, H, W, 3)."""
         nothing = np.zeros((len(images), 0), dtype=np.float32)
-        return cls(images, nothing, nothing)
+        return cls(images, nothing, nothing, action_source='')
 
     @property
     def is_video_only(self) -> bool:
@@ -80,7 +87,12 @@ class Demo:
         A demonstration shorter than `steps` repeats moments, never invents them.
         """
         index = np.linspace(0, len(self) - 1, steps).round().astype(int)
-        return Demo(self.images[index], self.joint_positions[index], self.joint_velocities[index])
+        return Demo(
+            self.images[index],
+            self.joint_positions[index],
+            self.joint_velocities[index],
+            self.action_source,
+        )
 
 
 def check_shots(demos: tuple[Demo, ...], shots: int) -> None:

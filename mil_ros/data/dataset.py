@@ -20,14 +20,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mil_ros.core.errors import DatasetError
-from mil_ros.core.types import Demo
+from mil_ros.core.types import COMMANDED, Demo
 
 _MAPPED_TASKS = 800  # each keeps a file open, of which a process may usually have 1024
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DatasetInfo:
-    """What a dataset holds and how to make it again."""
+    """What a dataset holds and how to make it again.
+
+    Where demonstrations differ in the source of their actions, all sources are named.
+    """
 
     task: str
     split: str
@@ -40,6 +43,7 @@ class DatasetInfo:
     rate_hz: float
     image_height: int
     image_width: int
+    action_sources: tuple[str, ...] = (COMMANDED,)
 
 
 def task_path(directory: Path, index: int) -> Path:
@@ -83,6 +87,8 @@ def load_info(directory: Path) -> DatasetInfo:
     try:
         document: dict[str, Any] = json.loads(file.read_text())
         document['joint_names'] = tuple(document['joint_names'])
+        if 'action_sources' in document:  # those of old collect commands alone
+            document['action_sources'] = tuple(document['action_sources'])
         return DatasetInfo(**document)
     except FileNotFoundError:
         raise DatasetError(

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,21 +22,24 @@ class GatherReport:
     Attributes:
         tasks: Labels of the tasks of the dataset, in its order.
         demos: Demonstrations of each.
+        action_sources: How many demonstrations have commanded and how many measured actions.
         skipped: Why an episode was not used, by its path.
     """
 
     tasks: tuple[str, ...]
     demos: int
+    action_sources: dict[str, int]
     skipped: dict[str, str]
 
 
 def find_episodes(folder: Path) -> list[Path]:
-    """Return every episode below a folder, by name.
+    """Return every episode below a folder, by name, be it whole or cut off.
 
     Raises:
         DatasetError: If there is none.
     """
-    episodes = sorted(file.parent for file in folder.rglob(FILE_NAME))
+    files = (file for pattern in (FILE_NAME, '*.mcap') for file in folder.rglob(pattern))
+    episodes = sorted({file.parent for file in files})
     if not episodes:
         raise DatasetError(
             f'No episode below {folder}; expected rosbag2 folders with {FILE_NAME}, record some '
@@ -76,7 +80,7 @@ def gather(
     skipped: dict[str, str] = {}
     for path in find_episodes(folder):
         try:
-            label = _label(path)
+            label = read_label(read_provenance(path))
             kept = by_task.setdefault(label, [])
             if len(kept) >= demos:
                 skipped[str(path)] = f'task {label!r} has its {demos} demonstrations already'
@@ -85,14 +89,41 @@ def gather(
         except MilError as err:
             skipped[str(path)] = str(err)
         on_episode()
+    return save_by_label(by_task, skipped, robot, out, name=name, demos=demos)
+
+
+def save_by_label(
+    by_task: dict[str, list[Demo]],
+    skipped: dict[str, str],
+    robot: RobotDescription,
+    out: Path,
+    *,
+    name: str,
+    demos: int,
+) -> GatherReport:
+    """Write the tasks that have enough demonstrations as a dataset.
+
+    Args:
+        by_task: At most `demos` demonstrations of each label, all of one length.
+        skipped: What was passed over so far, and why; tasks that are left out are added.
+        robot: The arm that they are of.
+        out: Folder of the dataset.
+        name: What the dataset calls its family of tasks.
+        demos: Demonstrations per task, K.
+
+    Raises:
+        DatasetError: If no task has enough.
+    """
     enough = {label: kept for label, kept in by_task.items() if len(kept) == demos}
     if not enough:
         most = max((len(kept) for kept in by_task.values()), default=0)
+        reasons = ''.join(f' {what}: {why}' for what, why in list(skipped.items())[:1])
         raise DatasetError(
-            f'No task below {folder} has {demos} usable demonstrations, the best has {most}; '
-            f'record more per label, lower --demos, or see why {len(skipped)} were passed over '
-            'with `mil inspect`.'
+            f'No task has {demos} usable demonstrations, the best has {most}; record more per '
+            f'label or lower --demos. {len(skipped)} were passed over'
+            f'{", the first:" + reasons if reasons else "."}'
         )
+    sources = Counter(demo.action_source for kept in enough.values() for demo in kept)
     settings = robot.policy
     info = DatasetInfo(
         task=name,
@@ -106,19 +137,23 @@ def gather(
         rate_hz=settings.rate_hz,
         image_height=settings.image_height,
         image_width=settings.image_width,
+        action_sources=tuple(sorted(sources)),
     )
     save_info(out, info)
     for index, kept in enumerate(enough.values()):
         save_task(out, index, kept)
     few = {label: len(kept) for label, kept in by_task.items() if label not in enough}
-    skipped |= {f'task {t!r}': f'has {n} demonstrations of {demos}' for t, n in few.items()}
-    return GatherReport(tuple(enough), demos, skipped)
+    left_out = {f'task {t!r}': f'has {n} demonstrations of {demos}' for t, n in few.items()}
+    return GatherReport(tuple(enough), demos, dict(sources), skipped | left_out)
 
 
-def _label(path: Path) -> str:
-    """Return the task of an episode that is no failure."""
-    provenance = read_provenance(path)
-    if provenance.get('outcome') == 'failure':
+def read_label(provenance: Mapping[str, str], include_failures: bool = False) -> str:
+    """Return the task of an episode from what the recorder noted about it.
+
+    Raises:
+        EpisodeError: If it has none, or is marked as a failure and those are not wanted.
+    """
+    if provenance.get('outcome') == 'failure' and not include_failures:
         raise EpisodeError('it is marked as a failure')
     label = provenance.get('task', '')
     if not label:

@@ -68,6 +68,7 @@ def _describe(infos: list[DatasetInfo]) -> DatasetInfo:
         task='+'.join(dict.fromkeys(info.task for info in infos)),
         tasks=sum(info.tasks for info in infos),
         demos=min(info.demos for info in infos),
+        action_sources=tuple(sorted({s for info in infos for s in info.action_sources})),
     )
 
 

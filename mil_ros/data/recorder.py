@@ -13,11 +13,13 @@ import time
 from typing import Final
 
 from mil_ros import __version__
-from mil_ros.core.errors import MilError, OrderError
+from mil_ros.core.errors import DemoError, MilError, OrderError
 from mil_ros.core.quality import judge, QualityReport
 from mil_ros.core.robot import RobotDescription
 from mil_ros.core.streams import Expectation
+from mil_ros.data.action import choose_source
 from mil_ros.data.episode_log import EpisodeLog
+from mil_ros.data.episode_streams import TELEOP_TOPIC
 from mil_ros.data.episode_writer import EpisodeWriter
 from mil_ros.data.metadata import update_custom_data
 from mil_ros.data.preroll import Arrival, PreRoll
@@ -171,16 +173,23 @@ class Recorder:
             self._settings.compression,
         )
         joint_topic, joint_names = self._robot.topics.joint_states, self._robot.joint_names
-        log = EpisodeLog(kinds, joint_topic, joint_names, start_ns)
+        log = EpisodeLog(kinds, joint_topic, joint_names, TELEOP_TOPIC, start_ns)
         before = dict(lost())
 
         def conclude(recording: Recording) -> QualityReport:
             losses = {topic: count - before.get(topic, 0) for topic, count in lost().items()}
+            try:
+                source = choose_source(self._robot.action.source, log.command_rad_s)
+            except DemoError as err:
+                source = 'none'
+                recording.faults.append(str(err))
+            writer.provenance['action_source'] = source
             return judge(
                 log.streams(recording.dropped, losses),
                 self._required,
                 (recording.start_ns, recording.end_ns),
                 log.motion_rad,
+                log.speed_rad_s,
                 [*recording.faults, *filter(None, [log.fault])],
             )
 

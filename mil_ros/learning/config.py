@@ -25,6 +25,7 @@ _POSITIVE = (
     'inner_steps',
     'loss_kernel',
 )
+_NO_OPTIONS = ('method', 'modality', 'steps', 'seed', 'joints', 'image_height', 'image_width')
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -143,6 +144,23 @@ class MilConfig:
         """Width of what a baseline knows of the demonstration."""
         widths = {'contextual': 2 * self.filters[-1], 'lstm': self.lstm_width}
         return widths.get(self.method, 0)
+
+    def describe_changes(self) -> str:
+        """Return what of the method differs from the default, such as ``inner_steps=3``.
+
+        Empty if nothing does. What the method is compared by elsewhere is left out: ``method``
+        and ``modality``, the length of the training, and the size of its inputs.
+        """
+        default = MilConfig()
+        changed = {
+            f.name: getattr(self, f.name)
+            for f in dataclasses.fields(self)
+            if f.name not in _NO_OPTIONS and getattr(self, f.name) != getattr(default, f.name)
+        }
+        return ', '.join(
+            f'{name}={json.dumps(value) if isinstance(value, tuple | bool) else value}'
+            for name, value in changed.items()
+        )
 
     def to_json(self) -> str:
         """Return the configuration as JSON."""

@@ -15,6 +15,7 @@ import torch
 from torch import distributed, Tensor
 
 from mil_ros.core.errors import CheckpointError, ConfigError, MilError
+from mil_ros.core.memory import keep_freed_memory, MOST_KEPT
 from mil_ros.data.dataset import Dataset
 from mil_ros.learning.baselines import baseline_loss, init_encoder
 from mil_ros.learning.batches import Normaliser, sample_meta_batch
@@ -140,6 +141,7 @@ class Trainer:
             DivergedError: If a loss is not finite; the last good state stays on disk.
             CheckpointError: If the disk is full; the last good state stays on disk.
         """
+        keep_freed_memory(MOST_KEPT)
         saved_s = time.monotonic()
         try:
             while self.step < self.config.steps:

@@ -94,6 +94,7 @@ class AdaptationNode(Node):
             'loss_before': losses.loss_before,
             'loss_after': losses.loss_after,
             'frames': len(demo),
+            'action_source': demo.action_source,
             'read_ms': 1e3 * (read_s - started_s),
             'step_ms': 1e3 * (step_s - read_s),
         }

@@ -23,7 +23,7 @@ from mil_ros.core.memory import keep_freed_memory
 from mil_ros.core.meter import SLOW, STALLED, StreamState
 from mil_ros.core.robot import load_robot, RobotDescription
 from mil_ros.core.streams import Expectation
-from mil_ros.data.episode import TELEOP_TOPIC
+from mil_ros.data.episode_streams import TELEOP_TOPIC
 from mil_ros.data.preflight import (
     check_image,
     check_joints,

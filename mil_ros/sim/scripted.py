@@ -16,17 +16,18 @@ Act = Callable[[Observation], Vector]
 
 
 def make_scripted(name: str, simulation: Simulation) -> Policy:
-    """Return a scripted policy: ``random``, ``replay``, ``align-and-replay`` or ``expert``.
+    """Return a scripted baseline, or the ``expert`` that gives the demonstrations.
 
     Args:
-        name: Of the policy.
-        simulation: Whose robot and family it is for. Nothing else of it is ever read: what a
-            baseline knows of the scene comes from observations. The expert alone is told the
-            truth: it is the one who demonstrates, and the bound of what can be learned.
+        name: ``expert``, ``random``, ``replay`` or ``align-and-replay``.
+        simulation: Whose robot and family it is for. The expert alone reads more of it: what a
+            baseline knows of the scene comes from observations.
 
     Raises:
         ConfigError: If there is no such baseline.
     """
+    if name == 'expert':
+        return Scripted(name, lambda _: lambda _: simulation.family.expert(simulation))
     if name == 'random':
         return Scripted(name, move_at_random)
     if name == 'replay':
@@ -34,10 +35,8 @@ def make_scripted(name: str, simulation: Simulation) -> Policy:
     if name == 'align-and-replay':
         arm = Simulation(simulation.robot, simulation.family)
         return Scripted(name, lambda demo: AlignedReplay(arm, demo).act)
-    if name == 'expert':
-        return Scripted(name, lambda _: lambda _: simulation.family.expert(simulation))
     raise ConfigError(
-        f'Scripted policy is {name!r}; expected random, replay, align-and-replay or expert.'
+        f'Scripted baseline is {name!r}; expected expert, random, replay or align-and-replay.'
     )
 
 

@@ -36,6 +36,14 @@ VERBS = {
         'make a demonstration of a video, filmed with anything',
         'mil import-video cup.mp4 --out ~/mil_episodes/cup --robot panda --json cup.json',
     ),
+    'import-lerobot': (
+        'make a dataset to train on of one recorded with LeRobot',
+        'mil import-lerobot cups-lerobot --out data/cups --robot panda --demos 4',
+    ),
+    'export-lerobot': (
+        'recorded episodes as a LeRobot dataset (format v3)',
+        'mil export-lerobot ~/mil_episodes --out cups-lerobot --robot panda',
+    ),
     'export': (
         'turn a checkpoint into a bundle for the robot',
         'mil export runs/reach/last.safetensors --out models/reach',

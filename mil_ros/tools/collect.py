@@ -102,6 +102,7 @@ def _gather(args: argparse.Namespace) -> int:
         'out': str(args.out),
         'tasks': list(report.tasks),
         'demos': report.demos,
+        'action_sources': report.action_sources,
         'skipped': report.skipped,
     }
     print_json(summary, args.json)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TYPE_CHECKING
 
@@ -14,9 +14,11 @@ from mil_ros.inference.bundle import check_robot, load_bundle
 
 if TYPE_CHECKING:
     from mil_ros.inference.onnx_policy import OnnxPolicy
+    from mil_ros.learning.config import MilConfig
     from mil_ros.sim.simulation import Simulation
 
-SCRIPTED = ('random', 'replay', 'align-and-replay', 'expert')
+UNCHANGED = 'nothing'  # what an ablation is compared with
+SCRIPTED = ('expert', 'random', 'replay', 'align-and-replay')
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,6 +34,8 @@ class Contender:
         step_scale: Factor on the inner step sizes.
         inner_steps: Gradient steps on the demonstration; None for as many as trained for.
         finetune: Steps of Adam on the demonstration.
+        training: How it was trained: ``training_tasks``, ``training_steps`` and ``ablation``, the
+            changes to the default configuration; empty for scripts.
     """
 
     name: str
@@ -42,6 +46,7 @@ class Contender:
     step_scale: float = 1.0
     inner_steps: int | None = None
     finetune: int = 0
+    training: dict[str, Any] = field(default_factory=dict)
 
     @property
     def is_bundle(self) -> bool:
@@ -112,6 +117,7 @@ def describe(args: argparse.Namespace, robot: RobotDescription) -> Contender:
         config, trained = checkpoint.config, str(checkpoint.data['task'])
         method = 'finetune' if args.finetune else config.method
         modality, shots = config.modality, config.shots
+        training = _describe_training(config, checkpoint.step, checkpoint.data)
     else:
         bundle = load_bundle(path)
         check_robot(bundle, robot)
@@ -123,14 +129,24 @@ def describe(args: argparse.Namespace, robot: RobotDescription) -> Contender:
         method, trained = 'mil', str(bundle.manifest['task'])
         modality = str(bundle.manifest['policy']['modality'])
         shots = int(bundle.manifest['policy']['shots'])
+        training = {}
     return Contender(
         name=args.policy,
         task=args.task or trained,
         method=method,
         modality=modality,
         shots=shots,
+        training=training,
         **chosen,
     )
+
+
+def _describe_training(config: MilConfig, steps: int, data: dict[str, Any]) -> dict[str, Any]:
+    return {
+        'training_tasks': int(data['tasks']),
+        'training_steps': steps,
+        'ablation': config.describe_changes() or UNCHANGED,
+    }
 
 
 class _Scaled:

@@ -160,6 +160,7 @@ def evaluate(args: argparse.Namespace, contender: Contender) -> dict[str, Any]:
         'interval': [round(low, 4), round(high, 4)],
         'seed': args.seed,
         'options': contender.options(),
+        **contender.training,
         'wrong_object': sum(not r.success and r.chosen not in (0, None) for r in reports),
         'chose_nothing': sum(not r.success and r.chosen is None for r in reports),
         'seconds_per_trial': round((time.monotonic() - started) / args.trials, 3),

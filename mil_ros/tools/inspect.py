@@ -118,6 +118,7 @@ def _summary_table(summary: EpisodeSummary, times: EpisodeTimes) -> Table:
     table = Table(title=summary.path.name, show_header=False)
     about = summary.provenance
     rows = {key: escape(about.get(key, '')) for key in ('task', 'operator', 'outcome', 'robot')}
+    rows['action'] = escape(about.get('action_source', ''))
     rows['verdict'] = _verdict(about)
     rows['duration'] = f'{times.duration_s:.2f} s'
     rows['size'] = f'{summary.size_bytes / 1e6:.1f} MB'

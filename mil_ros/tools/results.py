@@ -69,7 +69,8 @@ class Result:
         seed: Of tasks and scenes.
         wrong_object: Failures that chose another object than the shown one.
         change: In ``ablations/``: what was changed.
-        count: In ``tasks/``: of meta-training tasks; in ``inner_steps/``: of these.
+        count: In ``ablations/``: of meta-training steps; in ``tasks/``: of meta-training tasks; in
+            ``inner_steps/``: of these.
     """
 
     path: Path
@@ -228,7 +229,9 @@ def _read_with_control(path: Path) -> list[Result]:
 def _read_ablation(path: Path) -> Result:
     document = _load(path)
     result = parse(document, path)
-    return replace(result, change=_check_key(document, 'ablation', 'a text', path))
+    change = _check_key(document, 'ablation', 'a text', path)
+    count = _check_key(document, 'training_steps', 'a whole number', path)
+    return replace(result, change=change, count=count)
 
 
 def _read_training_tasks(path: Path) -> Result:
@@ -265,7 +268,8 @@ def _check_unique(results: list[Result]) -> None:
             result.modality,
             f'{result.shots} shown',
             f'options {json.dumps(result.options, sort_keys=True)}',
-            result.change or result.count,
+            result.change,
+            result.count,
         )
         if cell in seen:
             raise ResultsError(

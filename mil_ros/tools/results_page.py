@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
+from mil_ros.tools.contenders import UNCHANGED
 from mil_ros.tools.results import Result, Results
 
 _TASKS = ('reach', 'push', 'place')
@@ -18,7 +19,7 @@ _METHODS = {
     'align-and-replay': 'align and replay (scripted)',
     'replay': 'replay of the demonstration',
     'random': 'random',
-    'expert': 'the demonstrator itself, told where everything is (scripted)',
+    'expert': 'the expert, which is told where everything is',
 }
 _OPTIONS: dict[str, Callable[[float], str]] = {
     'step_scale': lambda x: f'step sizes times {x:g}' if x else 'inner step left out',
@@ -45,6 +46,11 @@ shown one. *Align and replay* learns nothing: it is told where the camera stands
 are and where the goal lies, all of which a policy has to learn. The files in [results/](results/)
 hold each figure and how the trials were run; `mil evaluate --json` wrote them, and `mil evaluate
 --table` made this page of them.
+"""
+_ABLATIONS = """\
+Each row is a training of its own with that option of the configuration changed, much shorter than
+those above so that differences show. *Points* are those of success against the row in which
+nothing was changed. `make ablations` trains and evaluates them.
 """
 _FOOTNOTE = """\
 [^paper]: Simulated pushing of Finn et al., *One-Shot Visual Imitation Learning via
@@ -73,7 +79,7 @@ def render(results: Results, plots: Sequence[Path]) -> str:
             parts.append(f'### Shown: {_MODALITIES.get(modality, modality)}\n')
             parts.append(_render_methods(results.methods, task, modality))
     if results.ablations:
-        parts.append('## Ablations\n')
+        parts.append(f'## Ablations\n\n{_ABLATIONS}')
         parts.append(_render_ablations(results))
     for plot in plots:
         title = _PLOTS[plot.name]
@@ -174,16 +180,24 @@ def _render_methods(results: list[Result], task: str, modality: str) -> str:
 
 
 def _render_ablations(results: Results) -> str:
-    """Return the table of what was changed, and what it changed."""
-    ours = {(r.task, r.modality, r.shots): r for r in results.methods if _is_ours(r)}
+    """Return the table of what was changed, and what it changed.
+
+    Each is compared with the unchanged configuration, trained for as many steps.
+    """
+    unchanged = {
+        (r.task, r.modality, r.count): r for r in results.ablations if r.change == UNCHANGED
+    }
     rows = []
     order = sort_tasks(r.task for r in results.ablations)
     for r in sorted(
         results.ablations, key=lambda r: (order.index(r.task), r.modality, -r.success, r.change)
     ):
-        reference = ours.get((r.task, r.modality, r.shots))
-        change = f'{100 * (r.success - reference.success):+.1f}' if reference else ''
+        reference = unchanged.get((r.task, r.modality, r.count))
+        points = ''
+        if reference is not None and reference is not r:
+            points = f'{100 * (r.success - reference.success):+.1f}'
         shown = _MODALITIES.get(r.modality, r.modality)
-        rows.append((r.task, shown, r.change, *_figures(r), change))
-    columns = {'Task': _LEFT, 'Shown': _LEFT, 'Change': _LEFT, **_FIGURES}
-    return _table(rows, {**columns, 'Points against MIL above': _RIGHT})
+        change = r.change if r.change == UNCHANGED else f'`{r.change}`'
+        rows.append((r.task, shown, change, str(r.count), *_figures(r), points))
+    columns = {'Task': _LEFT, 'Shown': _LEFT, 'Changed': _LEFT, 'Training steps': _RIGHT}
+    return _table(rows, {**columns, **_FIGURES, 'Points': _RIGHT})

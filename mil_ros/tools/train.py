@@ -36,7 +36,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help='dataset folder; may be repeated to mix several',
     )
     parser.add_argument('--out', type=Path, required=True, help='folder for checkpoints')
-    parser.add_argument('--steps', type=int, default=6000, help='meta-training steps')
+    parser.add_argument('--steps', type=int, default=4500, help='meta-training steps')
     parser.add_argument('--seed', type=parse_seed, default=0)
     parser.add_argument(
         '--option',

@@ -6,7 +6,7 @@ from hypothesis import given, settings, strategies
 import numpy as np
 import pytest
 
-from mil_ros.core.alignment import check_age, common_moments, indices_as_of, Stream
+from mil_ros.core.alignment import check_age, check_gaps, common_moments, indices_as_of, Stream
 from mil_ros.core.errors import StaleDataError
 
 MS = 1_000_000
@@ -106,3 +106,14 @@ def test_sample_that_is_old_or_from_the_future_is_refused(age_ms: int, text: str
     message = rf'newest sample of /image is {text} s old, expected 0 to 0\.1 s; .* both clocks'
     with pytest.raises(StaleDataError, match=message):
         check_age('/image', START, START + age_ms * MS, 0.1)
+
+
+def test_gap_between_two_samples_is_named_wherever_it_is() -> None:
+    check_gaps(stream(0, 100, 150))
+    check_gaps(stream(0))
+    message = (
+        r'/image has a gap: nothing comes for 0\.101 s, 0\.05 s after its first sample, expected '
+        r'at most 0\.1 s; record it again\.'
+    )
+    with pytest.raises(StaleDataError, match=message):
+        check_gaps(stream(0, 50, 151, 160))

@@ -36,11 +36,12 @@ def verdict_on(
     joints: StreamTimes | None = None,
     end_ms: int = 4000,
     motion_rad: float | None = 0.5,
+    speed_rad_s: float | None = 0.3,
     faults: tuple[str, ...] = (),
 ) -> QualityReport:
     streams = [camera or stream(CAMERA, 33.3), joints or stream(JOINTS, 10)]
     span = (START, START + end_ms * MS)
-    return judge(streams, EXPECTED, span, motion_rad, faults)
+    return judge(streams, EXPECTED, span, motion_rad, speed_rad_s, faults)
 
 
 def test_a_good_episode_is_accepted() -> None:
@@ -79,7 +80,7 @@ def test_a_missing_stream_is_rejected() -> None:
 
 
 def test_a_required_stream_that_nothing_is_known_of_is_rejected() -> None:
-    report = judge([stream(JOINTS, 10)], EXPECTED, (START, START + 4000 * MS), 0.5)
+    report = judge([stream(JOINTS, 10)], EXPECTED, (START, START + 4000 * MS), 0.5, 0.3)
     assert report.verdict == Verdict.REJECT
     assert report.streams[CAMERA].count == 0
 
@@ -107,6 +108,15 @@ def test_an_episode_without_motion_is_rejected() -> None:
     assert report.reasons == (
         'No joint moved by more than 0.0012 rad, expected at least 0.01 rad; record the task '
         'being done.',
+    )
+
+
+def test_motion_too_slow_to_be_told_from_rest_is_rejected() -> None:
+    report = verdict_on(motion_rad=0.1, speed_rad_s=0.013)
+    assert report.verdict == Verdict.REJECT
+    assert report.reasons == (
+        'No joint moved faster than 0.0130 rad/s, expected at least 0.02 rad/s; record the task '
+        'being done at its usual speed.',
     )
 
 
@@ -177,6 +187,7 @@ def test_losses_are_a_warning_for_any_topic() -> None:
         EXPECTED,
         (START, START + 4000 * MS),
         0.5,
+        0.3,
     )
     assert report.verdict == Verdict.WARN
     assert set(report.reasons) == {

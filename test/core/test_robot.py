@@ -12,7 +12,7 @@ import pytest
 
 from mil_ros.core.errors import ConfigError
 from mil_ros.core.resources import share_dir
-from mil_ros.core.robot import load_robot, RobotDescription
+from mil_ros.core.robot import ActionSettings, load_robot, RobotDescription
 
 Load = Callable[[dict[str, Any]], RobotDescription]
 SHIPPED = sorted((share_dir() / 'config' / 'robots').glob('*.yaml'))
@@ -51,6 +51,23 @@ def test_limits_in_use_are_fractions_of_the_rating(load: Load, document: dict[st
     assert robot.acceleration_limits[0] == pytest.approx(4.0)
     assert robot.lower_limits[0] == pytest.approx(robot.joints[0].lower_rad + 0.1)
     assert robot.upper_limits[0] == pytest.approx(robot.joints[0].upper_rad - 0.1)
+
+
+def test_action_may_be_left_out_wholly_or_in_part(load: Load, document: dict[str, Any]) -> None:
+    assert 'action' not in document
+    assert load(document).action == ActionSettings(source='auto', cutoff_hz=5.0)
+    document['action'] = {'source': 'measured'}
+    assert load(document).action == ActionSettings(source='measured', cutoff_hz=5.0)
+    document['action'] = {'cutoff_hz': 8}
+    assert load(document).action == ActionSettings(source='auto', cutoff_hz=8.0)
+
+
+def test_cutoff_does_not_matter_where_nothing_is_filtered(
+    load: Load, document: dict[str, Any]
+) -> None:
+    document['joint_states']['rate_hz'] = 5.0
+    document['action'] = {'source': 'commanded'}
+    assert load(document).action.source == 'commanded'
 
 
 def test_joint_order_of_the_file_is_kept(load: Load, document: dict[str, Any]) -> None:
@@ -196,6 +213,29 @@ MISTAKES = {
     'negative age': (
         put('joint_states', 'max_age_s', value=-1.0),
         r'max_age_s is -1\.0; expected',
+    ),
+    'action from nowhere': (
+        put('action', value={'source': 'guessed'}),
+        r"arm: action\.source is 'guessed'; expected one of auto, commanded, measured\.",
+    ),
+    'unknown key of the action': (
+        put('action', value={'cutoff': 5.0}),
+        r"arm\.yaml: action has unknown keys \['cutoff'\] and lacks \[\]; expected exactly "
+        r"\['cutoff_hz', 'source'\]",
+    ),
+    'text for a cutoff': (
+        put('action', value={'cutoff_hz': 'low'}),
+        r"arm\.yaml: action\.cutoff_hz is 'low'; expected a float\.",
+    ),
+    'cutoff that joint states are too slow for': (
+        put('action', value={'source': 'measured', 'cutoff_hz': 50.0}),
+        r'arm: action\.cutoff_hz is 50\.0; expected above 0 and below half of '
+        r'joint_states\.rate_hz, 50 Hz\.',
+    ),
+    'no cutoff': (put('action', value={'cutoff_hz': 0.0}), r'action\.cutoff_hz is 0\.0; expected'),
+    'cutoff that is no number': (
+        put('action', value={'cutoff_hz': math.nan}),
+        r'action\.cutoff_hz is nan; expected above 0',
     ),
     'endless say of a silent source': (
         put('guard', 'source_timeout_s', value=math.inf),

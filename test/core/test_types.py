@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from helpers import make_demo
 import numpy as np
 import pytest
 
 from mil_ros.core.errors import DemoError
 from mil_ros.core.types import check_shots, Demo
+
+ARRAYS = ('images', 'joint_positions', 'joint_velocities')
 
 
 def test_streams_of_different_lengths_are_refused(rng: np.random.Generator) -> None:
@@ -21,7 +25,7 @@ def test_streams_of_different_lengths_are_refused(rng: np.random.Generator) -> N
 @pytest.mark.parametrize('value', [np.nan, np.inf, -np.inf])
 def test_non_finite_numbers_are_refused(rng: np.random.Generator, name: str, value: float) -> None:
     demo = make_demo(rng)
-    arrays = {key: getattr(demo, key).copy() for key in demo.__slots__}
+    arrays = {key: getattr(demo, key).copy() for key in ARRAYS}
     arrays[name][2, 3] = value
     with pytest.raises(DemoError, match=rf'Demo has non-finite {name}; expected finite numbers'):
         Demo(**arrays)
@@ -46,8 +50,15 @@ def test_subsample_spreads_moments_from_first_to_last(
 ) -> None:
     demo = make_demo(rng, steps=length)
     picked = demo.subsample(steps)
-    for name in demo.__slots__:
+    for name in ARRAYS:
         np.testing.assert_array_equal(getattr(picked, name), getattr(demo, name)[expected])
+
+
+def test_source_of_the_actions_outlives_subsampling(rng: np.random.Generator) -> None:
+    demo = make_demo(rng)
+    assert demo.subsample(3).action_source == 'commanded'
+    assert replace(demo, action_source='measured').subsample(3).action_source == 'measured'
+    assert Demo.from_video(demo.images).action_source == ''
 
 
 def test_video_is_a_demonstration_without_states_and_actions(rng: np.random.Generator) -> None:

@@ -63,6 +63,14 @@ def test_description_comes_back(directory: Path) -> None:
     assert load_info(directory) == INFO == Dataset(directory).info
 
 
+def test_a_description_from_before_sources_were_noted_is_of_commands(directory: Path) -> None:
+    document = json.loads((directory / 'dataset.json').read_text())
+    assert document.pop('action_sources') == ['commanded']
+    (directory / 'dataset.json').write_text(json.dumps(document))
+    assert load_info(directory) == INFO
+    save_info(directory, INFO)
+
+
 def test_saving_leaves_no_temporary_files(directory: Path) -> None:
     names = sorted(path.name for path in directory.rglob('*') if path.is_file())
     assert names == ['000000.npy', '000001.npy', 'dataset.json']

@@ -6,9 +6,9 @@ import errno
 import fcntl
 import os
 from pathlib import Path
-import resource
 from typing import Any
 
+from helpers import largest_file
 from mcap.reader import make_reader
 from mcap_ros2.decoder import DecoderFactory
 import numpy as np
@@ -303,20 +303,8 @@ def test_an_unknown_compression_is_refused(tmp_path: Path) -> None:
 # --- A full disk -----------------------------------------------------------------------------
 
 
-@pytest.fixture
-def size_limit() -> Any:
-    """Let no file grow beyond a size; the system then answers as a full disk does."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-
-    def limit(size: int) -> None:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
-
-    yield limit
-    resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
-
-
 def test_a_chunk_that_does_not_fit_leaves_the_file_as_it_was(
-    tmp_path: Path, content: list[Message], size_limit: Any
+    tmp_path: Path, content: list[Message]
 ) -> None:
     path = tmp_path / 'a.mcap'
     writer = McapWriter(path, {})
@@ -324,8 +312,8 @@ def test_a_chunk_that_does_not_fit_leaves_the_file_as_it_was(
         writer.add_channel(channel(topic))
     writer.write_chunk(content[:10])
     before = path.read_bytes()
-    size_limit(writer.size + 30_000)
-    with pytest.raises(OSError, match=os.strerror(errno.EFBIG)):
+    too_full = pytest.raises(OSError, match=os.strerror(errno.EFBIG))
+    with largest_file(writer.size + 30_000), too_full:
         writer.write_chunk(content[10:])
     assert path.read_bytes() == before
     assert writer.size == len(before)
@@ -334,17 +322,15 @@ def test_a_chunk_that_does_not_fit_leaves_the_file_as_it_was(
     assert len(read(path, verify=True)) == 10
 
 
-def test_the_last_chunks_make_room_for_the_end(
-    tmp_path: Path, content: list[Message], size_limit: Any
-) -> None:
+def test_the_last_chunks_make_room_for_the_end(tmp_path: Path, content: list[Message]) -> None:
     path = tmp_path / 'a.mcap'
     writer = McapWriter(path, {})
     for topic in KINDS:
         writer.add_channel(channel(topic))
     for begin in range(0, 40, 4):
         writer.write_chunk(content[begin : begin + 4])
-    size_limit(writer.size + 10)
-    lost = writer.close()
+    with largest_file(writer.size + 10):
+        lost = writer.close()
     assert 0 < lost < 40
     assert lost % 4 == 0
     assert sum(writer.counts) == 40 - lost
@@ -355,14 +341,12 @@ def test_the_last_chunks_make_room_for_the_end(
         assert len(list(make_reader(stream).iter_messages())) == 40 - lost
 
 
-def test_a_disk_too_full_for_any_end_is_an_error(
-    tmp_path: Path, content: list[Message], size_limit: Any
-) -> None:
+def test_a_disk_too_full_for_any_end_is_an_error(tmp_path: Path, content: list[Message]) -> None:
     writer = McapWriter(tmp_path / 'a.mcap', {})
     for topic in KINDS:
         writer.add_channel(channel(topic))
-    size_limit(writer.size + 10)
-    with pytest.raises(OSError, match=os.strerror(errno.EFBIG)):
+    too_full = pytest.raises(OSError, match=os.strerror(errno.EFBIG))
+    with largest_file(writer.size + 10), too_full:
         writer.close()
 
 

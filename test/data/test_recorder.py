@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 import os
 from pathlib import Path
 import re
@@ -12,10 +13,19 @@ from typing import Any, NamedTuple
 
 from helpers import forbidden_folder
 import pytest
-from serialised import IMAGE, JOINT_STATE, make_image, make_joints, MS, START_NS
+from serialised import (
+    IMAGE,
+    JOINT_JOG,
+    JOINT_STATE,
+    make_image,
+    make_jog,
+    make_joints,
+    MS,
+    START_NS,
+)
 
 from mil_ros.core.errors import EpisodeError, MilError, OrderError
-from mil_ros.core.robot import RobotDescription
+from mil_ros.core.robot import ActionSettings, RobotDescription
 from mil_ros.core.streams import Expectation
 from mil_ros.data.baseline import count_with_rosbags
 from mil_ros.data.episode import read_provenance
@@ -23,37 +33,49 @@ from mil_ros.data.inspection import read_quality, read_times
 from mil_ros.data.recorder import READY, Recorder, RECORDING, SAVING, Settings, Topic
 
 REQUIRED = {'/camera': Expectation(50.0, 0.1), '/joint_states': Expectation(100.0, 0.1)}
-TOPICS = {'/camera': Topic(IMAGE), '/joint_states': Topic(JOINT_STATE)}
+TOPICS = {
+    '/camera': Topic(IMAGE),
+    '/joint_states': Topic(JOINT_STATE),
+    '/teleop/joint_jog': Topic(JOINT_JOG),
+}
 
 
 class Rig:
     """A recorder and a clock that the test turns; messages come as the clock goes."""
 
-    def __init__(self, tmp_path: Path, robot: RobotDescription, **settings: Any) -> None:
+    def __init__(
+        self, tmp_path: Path, robot: RobotDescription, action: str = 'auto', **settings: Any
+    ) -> None:
         self.ms = 0
         self.announced: list[Path] = []
         self.lost = {'/camera': 0, '/joint_states': 0}
+        self.speed_rad_s = 0.2
         self.directory = tmp_path / 'episodes'
         chosen = Settings(**{'directory': self.directory, 'min_free_mb': 0, **settings})
-        self.robot = robot
+        self.robot = replace(robot, action=ActionSettings(source=action))
         self.recorder = Recorder(
             chosen,
-            robot,
+            self.robot,
             REQUIRED,
             lambda: START_NS + self.ms * MS,
             self.announced.append,
             lambda: self.ms * MS,
         )
 
-    def play(self, duration_ms: int, moving: bool = True) -> None:
+    def play(
+        self, duration_ms: int, moving: bool = True, command_rad_s: float | None = None
+    ) -> None:
         for _ in range(duration_ms // 10):
             self.ms += 10
             stamp_ns = START_NS + self.ms * MS
-            position = self.ms / 5000.0 if moving else 0.0
+            position = self.speed_rad_s * self.ms / 1000.0 if moving else 0.0
             names = self.robot.joint_names
             self.recorder.take('/joint_states', make_joints(stamp_ns, names, position))
             if self.ms % 20 == 0:
                 self.recorder.take('/camera', make_image(stamp_ns))
+            if command_rad_s is not None:
+                jog = make_jog(stamp_ns, names, command_rad_s)
+                self.recorder.take('/teleop/joint_jog', jog)
 
     def start(self, task: str = '', operator: str = '') -> Path:
         answer = self.recorder.start(task, operator, TOPICS, lambda: dict(self.lost))
@@ -133,7 +155,7 @@ def test_many_short_episodes_are_all_good(rig: Rig) -> None:
         path = rig.start()
         rig.play(60)
         rig.recorder.stop()
-        assert set(count_with_rosbags(path)) == set(TOPICS)
+        assert set(count_with_rosbags(path)) == set(REQUIRED)
         paths.add(path)
         rig.ms += 1
     assert len(paths) == 20
@@ -172,6 +194,65 @@ def test_a_rejected_episode_says_why_and_is_announced(rig: Rig) -> None:
     assert 'Verdict reject because' in answer
     assert 'No joint moved by more than' in answer
     assert rig.announced == [path]
+
+
+# --- Where the action comes from -------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ('wanted', 'command_rad_s', 'noted'),
+    [
+        ('auto', None, 'measured'),
+        ('auto', 0.0, 'measured'),
+        ('auto', 0.3, 'commanded'),
+        ('measured', 0.3, 'measured'),
+        ('commanded', 0.3, 'commanded'),
+    ],
+)
+def test_source_of_the_action_is_noted(
+    make_rig: Callable[..., Rig], wanted: str, command_rad_s: float | None, noted: str
+) -> None:
+    rig = make_rig(action=wanted)
+    rig.play(500)
+    path = rig.start()
+    rig.play(500)
+    rig.play(1500, command_rad_s=command_rad_s)
+    assert rig.recorder.stop().endswith('Verdict accept')
+    assert read_provenance(path)['action_source'] == noted
+
+
+@pytest.mark.parametrize(
+    ('command_rad_s', 'fault'),
+    [
+        (None, 'nothing was commanded on /teleop/joint_jog'),
+        (0.01, 'no command on /teleop/joint_jog exceeds 0.02 rad/s'),
+    ],
+)
+def test_commands_that_the_robot_file_wants_are_missed_at_once(
+    make_rig: Callable[..., Rig], command_rad_s: float | None, fault: str
+) -> None:
+    rig = make_rig(action='commanded')
+    rig.play(500)
+    path = rig.start()
+    rig.play(1500, command_rad_s=command_rad_s)
+    answer = rig.recorder.stop()
+    assert (
+        f'Verdict reject because The robot file wants the commanded action, but {fault}; check '
+        'the teleoperation'
+    ) in answer
+    assert read_provenance(path)['action_source'] == 'none'
+
+
+def test_an_arm_that_creeps_is_rejected_without_commands_too(rig: Rig) -> None:
+    rig.speed_rad_s = 0.015
+    rig.play(1000)
+    path = rig.start()
+    rig.play(2000)
+    answer = rig.recorder.stop()
+    assert 'Verdict reject because No joint moved faster than 0.0150 rad/s, expected at' in answer
+    quality = read_quality(read_provenance(path))
+    assert quality['speed_rad_s'] == pytest.approx(0.015)
+    assert quality['motion_rad'] > 0.025
 
 
 # --- Order -----------------------------------------------------------------------------------

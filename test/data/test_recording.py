@@ -10,7 +10,16 @@ import threading
 from typing import Any
 
 import pytest
-from serialised import IMAGE, JOINT_STATE, make_image, make_joints, MS, START_NS
+from serialised import (
+    IMAGE,
+    JOINT_JOG,
+    JOINT_STATE,
+    make_image,
+    make_jog,
+    make_joints,
+    MS,
+    START_NS,
+)
 
 from mil_ros.core.quality import QualityReport, Verdict
 from mil_ros.data.baseline import count_with_rosbags
@@ -27,12 +36,17 @@ PATIENCE_S = 20.0
 
 
 def accept(recording: Recording) -> QualityReport:
-    return QualityReport(Verdict.ACCEPT, tuple(recording.faults), 1.0, None, None, {})
+    return QualityReport(Verdict.ACCEPT, tuple(recording.faults), 1.0, None, None, None, {})
 
 
 def image_at(ms: int) -> Arrival:
     ns = START_NS + ms * MS
     return Arrival('/camera', make_image(ns - 5 * MS), ns)
+
+
+def jog_at(ms: int, velocity: float) -> Arrival:
+    ns = START_NS + ms * MS
+    return Arrival('/jog', make_jog(ns - MS, NAMES, velocity), ns)
 
 
 def joints_at(ms: int, position: float = 0.0) -> Arrival:
@@ -68,7 +82,7 @@ def disk(monkeypatch: pytest.MonkeyPatch) -> Iterator[Disk]:
 def begin(tmp_path: Path) -> Callable[..., Recording]:
     def begin(capacity_bytes: int = 10_000_000) -> Recording:
         writer = EpisodeWriter(tmp_path / 'cup', KINDS, {'task': 'reach'})
-        log = EpisodeLog(KINDS, '/joints', NAMES)
+        log = EpisodeLog(KINDS, '/joints', NAMES, '/jog')
         return Recording(writer, log, START_NS, capacity_bytes, accept)
 
     return begin
@@ -205,7 +219,8 @@ def test_a_bug_in_the_writer_is_no_silent_loss(
 
 
 def make_log(arrivals: list[Arrival]) -> EpisodeLog:
-    log = EpisodeLog({**KINDS, '/text': 'std_msgs/msg/String'}, '/joints', NAMES)
+    kinds = {**KINDS, '/text': 'std_msgs/msg/String', '/jog': JOINT_JOG}
+    log = EpisodeLog(kinds, '/joints', NAMES, '/jog')
     for arrival in arrivals:
         log.note(arrival)
     return log
@@ -245,10 +260,37 @@ def test_motion_is_the_widest_range_of_a_joint() -> None:
 
 
 def test_motion_before_the_start_does_not_count() -> None:
-    log = EpisodeLog(KINDS, '/joints', NAMES, START_NS + 300 * MS)
+    log = EpisodeLog(KINDS, '/joints', NAMES, '/jog', START_NS + 300 * MS)
     for ms in range(0, 1000, 100):
         log.note(joints_at(ms, 1.0 if ms < 300 else 0.2))
-    assert log.motion_rad == 0.0
+    assert log.motion_rad == log.speed_rad_s == 0.0
+
+
+def test_speed_is_that_of_the_fastest_joint_by_stamp() -> None:
+    assert make_log([joints_at(0)]).speed_rad_s is None
+    late = [
+        Arrival('/joints', make_joints(START_NS + ms * MS, NAMES, position), START_NS + came * MS)
+        for ms, came, position in ((0, 5, 0.1), (100, 205, 0.14), (400, 405, 0.04))
+    ]
+    assert make_log(late).speed_rad_s == pytest.approx(0.4)
+
+
+def test_joint_states_that_stand_still_in_time_tell_no_speed() -> None:
+    log = make_log([Arrival('/joints', make_joints(0, NAMES, i), i * 200 * MS) for i in range(3)])
+    assert log.motion_rad == pytest.approx(2.0)
+    assert log.speed_rad_s is None
+
+
+def test_fastest_command_of_either_direction_is_noted() -> None:
+    assert make_log([]).command_rad_s is None
+    assert make_log([jog_at(ms, 0.0) for ms in range(5)]).command_rad_s == 0.0
+    log = make_log([jog_at(ms, speed) for ms, speed in enumerate((0.01, -0.3, 0.2, 0.0))])
+    assert log.command_rad_s == pytest.approx(0.3)
+
+
+def test_a_command_for_another_arm_is_named() -> None:
+    log = make_log([Arrival('/jog', make_jog(START_NS, ('x',), 0.1), START_NS)])
+    assert log.fault.startswith("/jog has 1 values for joints ['x'], expected one for each of")
 
 
 def test_joint_states_are_decoded_now_and_then_only() -> None:

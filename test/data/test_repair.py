@@ -248,8 +248,8 @@ from mil_ros.data.recording import Recording
 
 kinds = {{'/camera': IMAGE}}
 writer = EpisodeWriter(Path({path!r}), kinds, {{'task': 'reach'}})
-judge = lambda recording: QualityReport(Verdict.ACCEPT, (), 0.0, None, None, {{}})
-recording = Recording(writer, EpisodeLog(kinds, '/joints', ()), 0, 10**9, judge)
+judge = lambda recording: QualityReport(Verdict.ACCEPT, (), 0.0, None, None, None, {{}})
+recording = Recording(writer, EpisodeLog(kinds, '/joints', (), '/jog'), 0, 10**9, judge)
 count = 0
 while True:
     now = time.time_ns()

@@ -7,6 +7,7 @@ import json
 import pytest
 
 from mil_ros.core.errors import ConfigError
+from mil_ros.core.resources import share_dir
 from mil_ros.learning.config import MilConfig
 
 
@@ -109,3 +110,18 @@ def test_options_set_fields_of_every_kind() -> None:
 def test_option_that_fits_no_field_is_refused(word: str, message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         MilConfig().with_options([word])
+
+
+def test_changes_name_what_of_the_method_differs_from_the_default() -> None:
+    assert MilConfig(steps=9, seed=3, modality='full', image_width=40).describe_changes() == ''
+    changed = MilConfig(inner_steps=3, frozen=('conv', 'fc'), image_context=True)
+    assert changed.describe_changes() == 'image_context=true, inner_steps=3, frozen=["conv", "fc"]'
+
+
+def test_every_ablation_that_is_listed_is_another_change() -> None:
+    lines = (share_dir() / 'config' / 'train' / 'ablations.txt').read_text().splitlines()
+    words = [line.split() for line in lines if not line.startswith('#')]
+    names = [name for name, *_ in words]
+    changes = [MilConfig().with_options(options).describe_changes() for _, *options in words]
+    assert words[0] == ['unchanged']
+    assert len(set(names)) == len(set(changes)) == len(words) > 10

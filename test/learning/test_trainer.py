@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import replace
 import json
 from pathlib import Path
-import resource
 import signal
 import subprocess
 import sys
 from types import SimpleNamespace
 
+from helpers import largest_file
 import numpy as np
 import pytest
 import torch
@@ -311,17 +310,6 @@ def test_starting_from_nothing_is_refused(dataset: Dataset, tmp_path: Path) -> N
 
 
 # --- What goes wrong ---------------------------------------------------------------------------
-
-
-@contextmanager
-def largest_file(size: int) -> Iterator[None]:
-    """Let no file of this process grow beyond a size, as a full disk would."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
 def test_full_disk_is_a_sentence_and_the_previous_checkpoint_is_kept(

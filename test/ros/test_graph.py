@@ -77,6 +77,8 @@ def test_the_whole_loop_records_adapts_and_moves(running: RunningGraph) -> None:
     provenance = read_provenance(recorded)
     assert provenance['robot_sha256'] == running.robot.sha256
     assert provenance['task'] == 'reach any'
+    assert provenance['action_source'] == demo.action_source == 'commanded'
+    assert bundle.manifest['demo']['action_source'] == 'commanded'
 
 
 def test_no_robot_process_has_torch_or_mujoco_loaded(running: RunningGraph) -> None:
@@ -106,7 +108,9 @@ def test_a_demonstration_without_motion_is_refused(running: RunningGraph) -> Non
     running.client.trigger('/recorder/start')
     running.client.spin_for(1.0)
     running.client.trigger('/recorder/stop')
-    refused(running, '/adaptation/adapt', 'no messages on /teleop/joint_jog; expected images')
+    refused(
+        running, '/adaptation/adapt', 'holds no motion: no joint of /joint_states exceeds 0.02'
+    )
 
 
 def test_a_truncated_episode_is_refused_and_the_policy_kept(running: RunningGraph) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from itertools import count
 import os
 from pathlib import Path
@@ -14,6 +15,7 @@ import time
 from diagnostic_msgs.msg import DiagnosticStatus
 from mcap.reader import make_reader
 from mcap_ros2.decoder import DecoderFactory
+import numpy as np
 import pytest
 import rclpy
 from rclpy.node import Node
@@ -27,7 +29,7 @@ from std_msgs.msg import String
 
 from mil_ros.core.robot import RobotDescription
 from mil_ros.data.baseline import count_with_rosbags
-from mil_ros.data.episode import read_provenance
+from mil_ros.data.episode import load_demo, read_provenance
 from mil_ros.data.inspection import read_quality, read_times
 from mil_ros.data.messages import deserialize, stamp_ns
 from mil_ros.data.repair import repair_episode
@@ -133,6 +135,24 @@ def test_labels_and_outcome_are_kept(rig: Rig) -> None:
     assert (found['task'], found['operator'], found['outcome']) == ('reach red', 'Ada', 'success')
     assert path.name.endswith('_reach_red')
     assert read_quality(found)['motion_rad'] > 0.1
+
+
+def test_an_arm_that_nobody_commands_is_a_demonstration(rig: Rig) -> None:
+    """Led by hand: the driver publishes positions alone, and nobody publishes commands."""
+    path = rig.start()
+    rig.wait_for_messages(150)
+    assert rig.call('stop')[0]
+    assert read_provenance(path)['action_source'] == 'measured'
+    robot = rig.robot
+    patient = replace(  # a busy machine holds messages up
+        robot,
+        camera=replace(robot.camera, max_age_s=5.0),
+        joint_states=replace(robot.joint_states, max_age_s=5.0),
+    )
+    demo = load_demo(path, patient)
+    assert demo.action_source == 'measured'
+    assert len(demo) >= 10
+    assert np.abs(demo.joint_velocities).max() > 0.2
 
 
 def test_many_cycles_give_as_many_good_bags(rig: Rig) -> None:

@@ -74,7 +74,6 @@ def test_families_are_found_by_the_names_that_the_command_offers() -> None:
     assert [get_family(name).name for name in TASKS] == list(FAMILIES) == list(TASKS)
 
 
-@pytest.mark.slow
 def test_expert_succeeds_in_at_least_98_percent_of_scenes(family: Family, arm: Simulation) -> None:
     outcomes = [
         let_expert(arm, family.sample_task(split, 17, index), [17, index])

@@ -34,6 +34,7 @@ def record(path: Path, **provenance: str) -> Path:
 @pytest.fixture
 def episode(tmp_path: Path) -> Path:
     about = {'task': 'reach [red]', 'verdict': 'reject', 'outcome': 'success'}
+    about['action_source'] = 'measured'
     return record(tmp_path / 'all' / 'cup', **about, quality=QUALITY)
 
 
@@ -51,6 +52,8 @@ def test_an_episode_is_shown(episode: Path, capsys: pytest.CaptureFixture[str]) 
     assert document['streams']['/camera']['max_gap_s'] == pytest.approx(0.35)
     assert document['gaps']['/camera'] == [pytest.approx([0.35, 0.7], abs=0.001)]
     assert document['provenance']['task'] == 'reach [red]'
+    assert document['provenance']['action_source'] == 'measured'
+    assert 'action │ measured' in shown
     assert document['quality']['verdict'] == 'reject'
     for words in ('reach [red]', 'success', '/camera [odd] stalled.', '░', '/joint_states'):
         assert words in shown

@@ -41,7 +41,11 @@ class DivergedError(MilError):
 
 @contextmanager
 def _interrupts_deferred() -> Iterator[None]:
-    """Hold Ctrl-C back until the block is done; outside the main thread there is none."""
+    """Hold Ctrl-C back until the block is done; outside the main thread there is none.
+
+    It would be lost in a callback of torch, and in the middle of a step or of a save it would
+    leave half of it.
+    """
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -145,7 +149,9 @@ class Trainer:
         saved_s = time.monotonic()
         try:
             while self.step < self.config.steps:
-                report(self._train_step())
+                with _interrupts_deferred():
+                    measured = self._train_step()
+                report(measured)
                 if time.monotonic() - saved_s >= save_period_s:
                     self.save(checkpoint)
                     saved_s = time.monotonic()
@@ -160,7 +166,8 @@ class Trainer:
         """Write the state as it is between two steps; of several processes, the first does."""
         if self._share[0] != 0:
             return
-        save_checkpoint(path, self.state())
+        with _interrupts_deferred():
+            save_checkpoint(path, self.state())
 
     def state(self) -> Checkpoint:
         """Return the state between two steps; on a CPU it shares memory with the training."""
@@ -268,7 +275,6 @@ class Trainer:
                 f'The gradient is {norm} at step {self.step + 1}, expected finite numbers; the '
                 'last good checkpoint is kept. Lower learning_rate or step_size and resume.'
             )
-        with _interrupts_deferred():  # a state saved in between would be half a step
-            self._optimiser.step()
-            self.step += 1
+        self._optimiser.step()
+        self.step += 1
         return StepReport(self.step, post, action, pre)

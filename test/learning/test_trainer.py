@@ -122,6 +122,22 @@ def test_interrupt_in_the_middle_of_a_step_saves_no_half_step(
     assert_same(whole, parts)
 
 
+def test_interrupt_in_the_middle_of_a_save_leaves_it_whole(
+    dataset: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Somebody is impatient and presses Ctrl-C again."""
+    path, save = tmp_path / 'last.safetensors', trainer_module.save_checkpoint
+
+    def interrupt_and_save(*args: object) -> None:
+        signal.raise_signal(signal.SIGINT)
+        save(*args)
+
+    monkeypatch.setattr(trainer_module, 'save_checkpoint', interrupt_and_save)
+    with pytest.raises(KeyboardInterrupt):
+        Trainer(dataset, CONFIG).run(path, interrupt_after(2))
+    assert load_checkpoint(path).step == 2
+
+
 def test_state_is_saved_once_a_minute(
     dataset: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -12,7 +12,9 @@ ABLATION_STEPS ?= 1000
 ABLATION_TRIALS ?= 222
 TEST_ARGS ?=
 
+# Pushing takes twice the training: it starts again from what it has learned, at the full rate.
 # A policy for video-only demonstrations goes on from the one for full demonstrations.
+TWICE = push
 FAMILY = $(patsubst %-video,%,$(TASK))
 VIDEO = --option modality=video --option frames=6 --option demo_frames=6 --steps 2000
 TRAIN = OMP_NUM_THREADS=1 .venv/bin/torchrun --nproc-per-node $(PROCESSES) -m mil_ros.tools.cli \
@@ -54,7 +56,12 @@ collect: setup  ## record demonstrations of many tasks in simulation; TASK=reach
 	$(MIL) collect --task $(FAMILY) --out data/$(FAMILY)-train $(COLLECT_ARGS)
 
 train: collect  ## from nothing to a bundle in models/; TASK=reach, push-video, ...
+ifneq ($(filter $(TWICE),$(FAMILY)),)
+	$(TRAIN) --out runs/$(FAMILY)-first $(TRAIN_ARGS)
+	$(TRAIN) --out runs/$(FAMILY) --start-from runs/$(FAMILY)-first/last.safetensors $(TRAIN_ARGS)
+else
 	$(TRAIN) --out runs/$(FAMILY) $(TRAIN_ARGS)
+endif
 	$(MIL) export runs/$(FAMILY)/last.safetensors --out models/$(FAMILY)
 ifneq ($(TASK),$(FAMILY))
 	$(TRAIN) --out runs/$(TASK) --start-from runs/$(FAMILY)/last.safetensors $(VIDEO) $(TRAIN_ARGS)

@@ -17,6 +17,7 @@ class NodeSpec:
         is_lifecycle: Whether it must be configured and activated.
         is_simulation: Whether the hardware takes its place on a real arm.
         is_hardware: Whether the simulated arm takes its place in simulation.
+        is_replayed: Whether a replay runs it, on what was recorded of the others.
         only_with: Argument without which the node is not started; empty for always.
     """
 
@@ -25,6 +26,7 @@ class NodeSpec:
     is_lifecycle: bool = False
     is_simulation: bool = False
     is_hardware: bool = False
+    is_replayed: bool = False
     only_with: str = ''
 
     @property
@@ -35,10 +37,10 @@ class NodeSpec:
 
 @dataclass(frozen=True, slots=True)
 class Argument:
-    """One value that whoever starts the graph may choose."""
+    """One value that whoever starts the graph may choose; without a default, must choose."""
 
     name: str
-    default: str
+    default: str | None
     description: str
     kind: type = str
 
@@ -60,6 +62,8 @@ ARGUMENTS = (
     Argument('seed', '0', 'of the simulated tasks and scenes', int),
 )
 
+EPISODE = Argument('episode', None, 'episode to replay, or a folder of episodes')
+
 NODES = (
     NodeSpec(
         'sim',
@@ -71,9 +75,18 @@ NODES = (
     ),
     NodeSpec('guard', {'robot': 'robot'}),
     NodeSpec('recorder', {'robot': 'robot', 'directory': 'episodes'}),
-    NodeSpec('adaptation', {'robot': 'robot', 'bundle': 'bundle', 'directory': 'policies'}),
-    NodeSpec('control', {'robot': 'robot', 'dry_run': 'dry_run'}, is_lifecycle=True),
+    NodeSpec(
+        'adaptation',
+        {'robot': 'robot', 'bundle': 'bundle', 'directory': 'policies'},
+        is_replayed=True,
+    ),
+    NodeSpec(
+        'control', {'robot': 'robot', 'dry_run': 'dry_run'}, is_lifecycle=True, is_replayed=True
+    ),
 )
+
+# What every node of a replay is given: the bag's own time, and nothing moves.
+REPLAY_PARAMETERS = {'use_sim_time': True, 'dry_run': True}
 
 ENVIRONMENT = {
     # Every node is one busy thread; pools of idle ones would fight for the cores.
@@ -94,7 +107,19 @@ def nodes(simulated: bool) -> tuple[NodeSpec, ...]:
     )
 
 
+def replayed() -> tuple[NodeSpec, ...]:
+    """Return the nodes that a replay runs."""
+    return tuple(spec for spec in NODES if spec.is_replayed)
+
+
 def arguments(simulated: bool) -> tuple[Argument, ...]:
     """Return the arguments that those nodes take, each once."""
     used = {name for spec in nodes(simulated) for name in spec.arguments.values()}
     return tuple(argument for argument in ARGUMENTS if argument.name in used)
+
+
+def replay_arguments() -> tuple[Argument, ...]:
+    """Return the arguments of a replay: what its nodes take and a replay leaves open."""
+    used = {name for spec in replayed() for name in spec.arguments.values()}
+    taken = tuple(a for a in ARGUMENTS if a.name in used - set(REPLAY_PARAMETERS))
+    return (EPISODE, *taken)

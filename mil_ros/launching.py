@@ -1,11 +1,17 @@
-"""The bring-up table as a launch description."""
+"""The bring-up table as launch descriptions."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 import os
+import sys
 
-from launch.actions import DeclareLaunchArgument, SetEnvironmentVariable
+from launch.actions import (
+    DeclareLaunchArgument,
+    ExecuteProcess,
+    SetEnvironmentVariable,
+    Shutdown,
+)
 from launch.conditions import IfCondition
 from launch.substitutions import LaunchConfiguration, PathJoinSubstitution, PythonExpression
 from launch_ros.actions import LifecycleNode, LifecycleTransition, Node
@@ -15,12 +21,16 @@ from lifecycle_msgs.msg import Transition
 
 from launch import LaunchDescription  # type: ignore[attr-defined]  # mypy sees our folder
 from mil_ros.bringup import (
+    Argument,
     arguments,
     ENVIRONMENT,
     MIDDLEWARE,
     MIDDLEWARE_VARIABLES,
     nodes,
     NodeSpec,
+    replay_arguments,
+    REPLAY_PARAMETERS,
+    replayed,
 )
 
 
@@ -31,10 +41,37 @@ def describe(simulated: bool, defaults: Mapping[str, str] | None = None) -> Laun
         simulated: Whether to start the simulated arm too.
         defaults: Arguments whose default differs from the table's.
     """
-    own = defaults or {}
-    declared = arguments(simulated)
+    return _describe(nodes(simulated), arguments(simulated), defaults or {}, {})
+
+
+def describe_replay() -> LaunchDescription:
+    """Return a replay, which ends with its verdict: the nodes, and ``mil replay`` to play to them.
+
+    It needs a ROS domain in which no arm is.
+    """
+    declared = replay_arguments()
+    description = _describe(replayed(), declared, {}, REPLAY_PARAMETERS)
+    words = ['mil_ros.tools.cli', 'replay', LaunchConfiguration('episode'), '--attach']
+    for argument in ('bundle', 'robot'):
+        words += [f'--{argument}', LaunchConfiguration(argument)]
+    description.add_action(
+        ExecuteProcess(
+            cmd=[sys.executable, '-m', *words],
+            output='screen',
+            on_exit=Shutdown(reason='the replay is over'),
+        )
+    )
+    return description
+
+
+def _describe(
+    specs: Sequence[NodeSpec],
+    declared: Sequence[Argument],
+    defaults: Mapping[str, str],
+    parameters: Mapping[str, object],
+) -> LaunchDescription:
+    """Return nodes, their arguments and environment; `parameters` are given to every node."""
     kinds = {argument.name: argument.kind for argument in declared}
-    specs = nodes(simulated)
     profile = PathJoinSubstitution([FindPackageShare('mil_ros'), MIDDLEWARE])
     chosen = [name for name in MIDDLEWARE_VARIABLES if name not in os.environ]
     environment = {**ENVIRONMENT, **dict.fromkeys(chosen, profile)}
@@ -44,12 +81,12 @@ def describe(simulated: bool, defaults: Mapping[str, str] | None = None) -> Laun
             *(
                 DeclareLaunchArgument(
                     argument.name,
-                    default_value=own.get(argument.name, argument.default),
+                    default_value=defaults.get(argument.name, argument.default),
                     description=argument.description,
                 )
                 for argument in declared
             ),
-            *(_make_node(spec, kinds) for spec in specs),
+            *(_make_node(spec, kinds, parameters) for spec in specs),
         ]
     )
     managed = [spec.name for spec in specs if spec.is_lifecycle]
@@ -62,10 +99,13 @@ def describe(simulated: bool, defaults: Mapping[str, str] | None = None) -> Laun
     return description
 
 
-def _make_node(spec: NodeSpec, kinds: Mapping[str, type]) -> Node:
-    parameters = {
+def _make_node(
+    spec: NodeSpec, kinds: Mapping[str, type], parameters: Mapping[str, object]
+) -> Node:
+    own = {
         parameter: ParameterValue(LaunchConfiguration(argument), value_type=kinds[argument])
         for parameter, argument in spec.arguments.items()
+        if argument in kinds
     }
     make = LifecycleNode if spec.is_lifecycle else Node
     is_wanted = None
@@ -77,7 +117,7 @@ def _make_node(spec: NodeSpec, kinds: Mapping[str, type]) -> Node:
         executable=spec.name,
         name=spec.name,
         namespace='',
-        parameters=[parameters],
+        parameters=[{**own, **parameters}],
         output='screen',
         condition=is_wanted,
     )

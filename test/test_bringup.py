@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from mil_ros.bringup import arguments, nodes
+from mil_ros.bringup import arguments, nodes, replay_arguments, REPLAY_PARAMETERS, replayed
 from mil_ros.tools.graph import Graph
 
 ALWAYS = {'guard', 'recorder', 'adaptation', 'control'}
@@ -26,6 +26,18 @@ def test_only_what_the_nodes_take_is_asked_for() -> None:
     real = {argument.name for argument in arguments(simulated=False)}
     assert {'family', 'split', 'seed'} == simulated - real
     assert {'camera'} == real - simulated
+
+
+def test_a_replay_runs_what_adapts_and_acts_and_can_move_nothing() -> None:
+    assert {spec.name for spec in replayed()} == {'adaptation', 'control'}
+    assert REPLAY_PARAMETERS == {'use_sim_time': True, 'dry_run': True}
+    open_to_choice = {argument.name for argument in replay_arguments()}
+    assert open_to_choice == {'episode', 'robot', 'bundle', 'policies'}
+
+
+def test_whoever_replays_must_say_what() -> None:
+    required = [a.name for a in replay_arguments() if a.default is None]
+    assert required == ['episode']
 
 
 @pytest.mark.parametrize(('source', 'has_camera'), [('', False), ('synthetic', True)])

@@ -31,6 +31,33 @@ class Stream:
     max_age_s: float
 
 
+@dataclass(frozen=True, slots=True)
+class AsOf:
+    """Which samples stood for their streams at one moment.
+
+    Attributes:
+        moment_ns: The moment, by the clock that stamps the samples.
+        stamps_ns: Stamp of the sample of each stream, by name.
+    """
+
+    moment_ns: int
+    stamps_ns: dict[str, int]
+
+    @property
+    def ages_s(self) -> dict[str, float]:
+        """How old each sample was, by name."""
+        return {name: (self.moment_ns - ns) / NS_PER_S for name, ns in self.stamps_ns.items()}
+
+    def __str__(self) -> str:
+        used = ', '.join(f'{name} of {_seconds(ns)}' for name, ns in self.stamps_ns.items())
+        return f'At {_seconds(self.moment_ns)}: {used}.'
+
+
+def _seconds(stamp_ns: int) -> str:
+    """Return a stamp in s, exact to the ns, which a float is not."""
+    return '{}.{:09d}'.format(*divmod(stamp_ns, NS_PER_S))
+
+
 def check_age(name: str, stamp_ns: int, moment_ns: int, max_age_s: float) -> None:
     """Raise `StaleDataError` unless a sample is young enough, and not from the future."""
     age_s = (moment_ns - stamp_ns) / NS_PER_S

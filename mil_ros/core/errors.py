@@ -37,6 +37,10 @@ class ResultsError(MilError, ValueError):
     """Result documents are missing, incomplete or contradict each other."""
 
 
+class ReplayError(MilError, ValueError):
+    """A replay cannot be run, or its reference is missing, damaged or of something else."""
+
+
 class StaleDataError(MilError):
     """No sample of a stream is young enough to act on."""
 

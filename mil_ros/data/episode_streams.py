@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -87,24 +88,42 @@ def open_bag(path: Path) -> Reader:
     return reader
 
 
-def _read_messages(path: Path, topics: tuple[str, ...]) -> dict[str, list[Any]]:
-    """Return the messages of each topic, sorted by header stamp."""
-    found: dict[str, list[Any]] = {topic: [] for topic in topics}
+def read_raw(path: Path, topics: Collection[str]) -> dict[str, list[tuple[bytes, str]]]:
+    """Return the serialised messages of each topic and their type, in the order of the bag.
+
+    Raises:
+        EpisodeError: If the episode is missing, truncated or damaged.
+    """
+    found: dict[str, list[tuple[bytes, str]]] = {topic: [] for topic in topics}
     reader = open_bag(path)
     try:
         connections = [c for c in reader.connections if c.topic in found]
         for connection, _, raw in reader.messages(connections):
-            found[connection.topic].append(deserialize(raw, connection.msgtype))
+            found[connection.topic].append((bytes(raw), connection.msgtype))
     except Exception as err:  # the storage readers raise struct, index and zlib errors alike
-        raise EpisodeError(
-            f'Episode {path.name} is truncated or damaged ({type(err).__name__}: {err}); '
-            'expected whole messages, record it again.'
-        ) from err
+        raise _damaged(path, err) from err
     finally:
         reader.close()
-    for messages in found.values():
-        messages.sort(key=lambda m: stamp_ns(m.header))
     return found
+
+
+def _read_messages(path: Path, topics: tuple[str, ...]) -> dict[str, list[Any]]:
+    """Return the messages of each topic, sorted by header stamp."""
+    found: dict[str, list[Any]] = {}
+    for topic, raw in read_raw(path, topics).items():
+        try:
+            messages = [deserialize(data, kind) for data, kind in raw]
+        except Exception as err:  # rosbags raises struct, index and assertion errors alike
+            raise _damaged(path, err) from err
+        found[topic] = sorted(messages, key=lambda m: stamp_ns(m.header))
+    return found
+
+
+def _damaged(path: Path, err: Exception) -> EpisodeError:
+    return EpisodeError(
+        f'Episode {path.name} is truncated or damaged ({type(err).__name__}: {err}); expected '
+        'whole messages, record it again.'
+    )
 
 
 def _stamps(messages: list[Any]) -> NDArray[np.int64]:

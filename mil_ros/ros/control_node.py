@@ -12,31 +12,33 @@ import time
 from control_msgs.msg import JointJog
 from diagnostic_msgs.msg import DiagnosticStatus
 import numpy as np
+from rclpy.clock import Clock
+from rclpy.clock_type import ClockType
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
+from rclpy.qos import QoSProfile, ReliabilityPolicy
 from rclpy.task import Future
-from sensor_msgs.msg import Image, JointState
 from std_msgs.msg import String
 
-from mil_ros.core.alignment import check_age
+from mil_ros.core.alignment import AsOf, NS_PER_S
 from mil_ros.core.errors import MilError, OrderError
-from mil_ros.core.images import resize_area
 from mil_ros.core.robot import load_robot
 from mil_ros.core.types import Observation, Vector
-from mil_ros.data.messages import image_to_rgb, joints_in_order, stamp_ns
+from mil_ros.data.messages import stamp_ns
 from mil_ros.inference.bundle import check_robot, load_bundle
 from mil_ros.inference.onnx_policy import OnnxPolicy
+from mil_ros.ros.inputs import Inputs
 from mil_ros.ros.node import (
     add_trigger,
     COMMAND,
     in_thread,
     LATCHED,
-    NEWEST,
     now_ns,
     run_node,
     status,
 )
 
 _STATE_PERIOD_S = 0.5
+_TICKS = QoSProfile(depth=10, reliability=ReliabilityPolicy.RELIABLE)
 
 
 class ControlNode(LifecycleNode):
@@ -49,10 +51,8 @@ class ControlNode(LifecycleNode):
         self.declare_parameter('dry_run', True)
         self._policy: OnnxPolicy | None = None
         self._policy_error = ''
-        self._image: Image | None = None
-        self._joints: JointState | None = None
         self._is_running = False
-        self._started_s = -math.inf
+        self._started_ns = 0
         self._ticks = 0
         self._ended_runs = 0
         self._tick_ms: list[float] = []
@@ -70,22 +70,23 @@ class ControlNode(LifecycleNode):
         except MilError as err:
             self.get_logger().error(str(err))
             return TransitionCallbackReturn.FAILURE
-        topics = self.robot.topics
         self._jog = self.create_publisher(JointJog, '~/joint_jog', COMMAND)
         self._preview = self.create_publisher(JointJog, '~/preview', COMMAND)
+        self._used = self.create_publisher(DiagnosticStatus, '~/tick', _TICKS)
         self._state = self.create_publisher(DiagnosticStatus, '~/state', LATCHED)
-        self._inputs = (
-            self.create_subscription(String, '/adaptation/policy', self._on_policy, LATCHED),
-            self.create_subscription(Image, topics.image, self._on_image, NEWEST),
-            self.create_subscription(JointState, topics.joint_states, self._on_joints, NEWEST),
+        self._inputs = Inputs(self, self.robot)
+        self._announced = self.create_subscription(
+            String, '/adaptation/policy', self._on_policy, LATCHED
         )
         self._calls = (
             add_trigger(self, '~/start', self._start),
             add_trigger(self, '~/stop', self._stop),
+            add_trigger(self, '~/observe', lambda: str(self._inputs.as_of_now())),
         )
         self._timer = self.create_timer(1.0 / self.robot.policy.rate_hz, self._tick)
         self._timer.cancel()  # until ~/start
-        self.create_timer(_STATE_PERIOD_S, self._publish_state)
+        steady = Clock(clock_type=ClockType.STEADY_TIME)  # goes on while a simulated clock stands
+        self.create_timer(_STATE_PERIOD_S, self._publish_state, clock=steady)
         self._outcome = 'idle'
         return super().on_configure(state)
 
@@ -93,13 +94,13 @@ class ControlNode(LifecycleNode):
         """Let go of everything that configuring made."""
         for timer in list(self.timers):
             self.destroy_timer(timer)
-        for subscription in self._inputs:
-            self.destroy_subscription(subscription)
+        self._inputs.destroy()
+        self.destroy_subscription(self._announced)
         for service in self._calls:
             self.destroy_service(service)
-        for publisher in (self._jog, self._preview, self._state):
+        for publisher in (self._jog, self._preview, self._used, self._state):
             self.destroy_publisher(publisher)
-        self._policy, self._image, self._joints = None, None, None
+        self._policy = None
         return super().on_cleanup(state)
 
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
@@ -130,7 +131,7 @@ class ControlNode(LifecycleNode):
                 or 'Run refused: no adapted policy has been announced on /adaptation/policy; '
                 'record a demonstration and call /adaptation/adapt first.'
             )
-        observation = self._observe()
+        observation, _ = self._inputs.observe()
         away = np.abs(observation.joint_positions - self.robot.home)
         worst = int(away.argmax())
         tolerance = self.robot.policy.start_tolerance_rad
@@ -139,7 +140,7 @@ class ControlNode(LifecycleNode):
                 f'Run refused: {self.robot.joint_names[worst]} is {away[worst]:.2f} rad from the '
                 f'start pose, expected at most {tolerance} rad; move the arm home first.'
             )
-        self._started_s, self._ticks, self._tick_ms = time.monotonic(), 0, []
+        self._started_ns, self._ticks, self._tick_ms = now_ns(self), 0, []
         self._outcome = 'running'
         self._is_running = True
         self._timer.reset()
@@ -169,37 +170,10 @@ class ControlNode(LifecycleNode):
             self._policy, self._policy_error = None, f'Run refused: {err}'
             self.get_logger().error(str(err))
 
-    def _on_image(self, message: Image) -> None:
-        self._image = message
-
-    def _on_joints(self, message: JointState) -> None:
-        self._joints = message
-
-    def _observe(self) -> Observation:
-        """Return the newest observation, or raise if any part of it is too old."""
-        topics, now = self.robot.topics, now_ns(self)
-        if self._image is None or self._joints is None:
-            missing = topics.image if self._image is None else topics.joint_states
-            raise OrderError(
-                f'Nothing has come on {missing} yet, expected a running stream; start its '
-                'publisher or correct the robot file.'
-            )
-        ages = (
-            (topics.image, self._image, self.robot.camera.max_age_s),
-            (topics.joint_states, self._joints, self.robot.joint_states.max_age_s),
-        )
-        for topic, message, max_age_s in ages:
-            check_age(topic, stamp_ns(message.header), now, max_age_s)
-        size = self.robot.policy
-        image = resize_area(image_to_rgb(self._image), size.image_height, size.image_width)
-        names, positions = list(self._joints.name), self._joints.position
-        joints = joints_in_order(names, positions, self.robot.joint_names, topics.joint_states)
-        return Observation(image, joints)
-
     # The loop
 
     def _tick(self) -> None:
-        if time.monotonic() - self._started_s > self.robot.policy.max_run_s:
+        if now_ns(self) - self._started_ns > self.robot.policy.max_run_s * NS_PER_S:
             self._end('time is up')
         elif self._is_thinking:
             self._end('the policy takes longer than its period')
@@ -213,30 +187,42 @@ class ControlNode(LifecycleNode):
             self._end(self._policy_error)
             return
         try:
-            observation = self._observe()
+            observation, used = self._inputs.observe()
         except MilError as err:
             self._end(str(err))
             return
         self._is_thinking = True
         thought = in_thread(self, self._pool, self._policy.act, observation)
-        thought.add_done_callback(partial(self._on_thought, self._ended_runs, began_s))
+        thought.add_done_callback(partial(self._on_thought, self._ended_runs, began_s, used))
 
-    def _on_thought(self, run: int, began_s: float, thought: Future) -> None:
+    def _on_thought(self, run: int, began_s: float, used: AsOf, thought: Future) -> None:
         self._is_thinking = False
         if not self._is_running or run != self._ended_runs:
             return  # the run that asked is over
         if thought.exception() is not None:
             self._end(f'the policy failed: {thought.exception()}')
             return
-        self._command(thought.result())
+        command_ns = self._command(thought.result())
         self._ticks += 1
         self._tick_ms.append(1e3 * (time.perf_counter() - began_s))
+        self._publish_tick(command_ns, used)
 
-    def _command(self, velocities: Vector) -> None:
+    def _command(self, velocities: Vector) -> int:
+        """Publish a command and return its stamp."""
         message = JointJog(joint_names=list(self.robot.joint_names))
         message.header.stamp = self.get_clock().now().to_msg()
         message.velocities = array.array('d', velocities)
         (self._preview if self._is_dry_run else self._jog).publish(message)
+        return stamp_ns(message.header)
+
+    def _publish_tick(self, command_ns: int, used: AsOf) -> None:
+        """Say what the command of a stamp was made of."""
+        values: dict[str, object] = {'command_ns': command_ns, 'moment_ns': used.moment_ns}
+        for topic, age_s in used.ages_s.items():
+            values[f'{topic} stamp_ns'] = used.stamps_ns[topic]
+            values[f'{topic} age_s'] = f'{age_s:.4f}'
+        values['tick_ms'] = f'{self._tick_ms[-1]:.3f}'
+        self._used.publish(status('control', DiagnosticStatus.OK, str(used), **values))
 
     @property
     def _is_dry_run(self) -> bool:

@@ -56,6 +56,10 @@ VERBS = {
         'what is in an episode or a folder of them; repair of what was cut off',
         'mil inspect ~/mil_episodes/20261122_101500_000_reach --json episode.json',
     ),
+    'replay': (
+        'the same episode through the same nodes gives the same commands',
+        'mil replay test/episodes --bundle models/reach --json replay.json',
+    ),
     'bench': (
         'figures against the limits of this project',
         'mil bench graph --episodes 10 --json graph.json',

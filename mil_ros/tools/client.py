@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 import time
 from typing import Any
 
@@ -26,6 +27,8 @@ from mil_ros.core.robot import RobotDescription
 from mil_ros.core.types import Image
 from mil_ros.data.messages import image_to_rgb
 from mil_ros.ros.node import LATCHED, NEWEST
+
+_REPEAT_S = 2.0  # an answer that takes longer may have got lost
 
 
 class GraphClient:
@@ -110,21 +113,49 @@ class GraphClient:
         """Call a Trigger service without waiting for its answer."""
         return self._call_async(Trigger, service, Trigger.Request(), timeout_s)
 
-    def change_state(self, node: str, transition: int) -> None:
+    def ask(self, service: str, timeout_s: float = 10.0) -> str:
+        """Return what a Trigger service says, be it a refusal; it may be called twice."""
+        return str(self._ask(Trigger, service, Trigger.Request(), timeout_s).message)
+
+    def meet(self, *services: str) -> None:
+        """Have nodes know of us some time before their Trigger services are called.
+
+        An answer to a client that a node has only just heard of can get lost.
+        """
+        for service in services:
+            self._find_client(Trigger, service)
+
+    def adapt(self, timeout_s: float = 10.0) -> dict[str, str]:
+        """Take the inner step, wait until the control node has the policy, return the report."""
+        self.states.pop('adaptation/report', None)
+        self.trigger('/adaptation/adapt', timeout_s)
+        self.wait(lambda: 'adaptation/report' in self.states, timeout_s, 'the adaptation report')
+        report = self.values('adaptation/report')
+        name = Path(report['path']).name
+        self.wait(
+            lambda: self.values('control/state').get('policy') == name,
+            timeout_s,
+            'the control node to take over the adapted policy',
+        )
+        return report
+
+    def change_state(self, node: str, transition: int, timeout_s: float = 10.0) -> None:
         """Take a lifecycle node through a transition."""
         request = ChangeState.Request()
         request.transition.id = transition
-        if not self._call(ChangeState, f'/{node}/change_state', request).success:
+        if not self._call(ChangeState, f'/{node}/change_state', request, timeout_s).success:
             raise MilError(f'Node {node!r} refused transition {transition}; see its log.')
 
-    def set_parameter(self, node: str, name: str, value: int | str) -> None:
+    def set_parameter(
+        self, node: str, name: str, value: int | str, timeout_s: float = 10.0
+    ) -> None:
         """Set a parameter of a node."""
         if isinstance(value, int):
             typed = ParameterValue(type=ParameterType.PARAMETER_INTEGER, integer_value=value)
         else:
             typed = ParameterValue(type=ParameterType.PARAMETER_STRING, string_value=value)
         request = SetParameters.Request(parameters=[Parameter(name=name, value=typed)])
-        response = self._call(SetParameters, f'/{node}/set_parameters', request)
+        response = self._ask(SetParameters, f'/{node}/set_parameters', request, timeout_s)
         if not response.results[0].successful:
             raise MilError(f'Node {node!r} refused {name}={value!r}: {response.results[0].reason}')
 
@@ -138,12 +169,30 @@ class GraphClient:
         self.wait(future.done, timeout_s, f'an answer from {service}')
         return future.result()
 
+    def _ask(self, kind: Any, service: str, request: Any, timeout_s: float) -> Any:
+        """Call a service that may be called twice, until an answer comes."""
+        futures: list[Future] = []
+        due_s = 0.0
+
+        def is_answered() -> bool:
+            nonlocal due_s
+            if time.monotonic() >= due_s:
+                futures.append(self._call_async(kind, service, request, timeout_s))
+                due_s = time.monotonic() + _REPEAT_S
+            return any(future.done() for future in futures)
+
+        self.wait(is_answered, timeout_s, f'an answer from {service}')
+        return next(future for future in futures if future.done()).result()
+
     def _call_async(self, kind: Any, service: str, request: Any, timeout_s: float) -> Future:
-        if service not in self._clients:
-            self._clients[service] = self.node.create_client(kind, service)
-        client = self._clients[service]
+        client = self._find_client(kind, service)
         self.wait(client.service_is_ready, timeout_s, f'the service {service}')
         return client.call_async(request)
+
+    def _find_client(self, kind: Any, service: str) -> Any:
+        if service not in self._clients:
+            self._clients[service] = self.node.create_client(kind, service)
+        return self._clients[service]
 
     def _on_success(self, message: Bool) -> None:
         self.is_success = bool(message.data)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 import ctypes
 import os
 from pathlib import Path
@@ -44,16 +45,26 @@ def isolate() -> None:
 class Graph:
     """The nodes of the bring-up table as child processes; a context manager."""
 
-    def __init__(self, values: dict[str, str], logs: Path, simulated: bool = True) -> None:
+    def __init__(
+        self,
+        values: dict[str, str],
+        logs: Path,
+        simulated: bool = True,
+        specs: Sequence[NodeSpec] | None = None,
+        parameters: Mapping[str, object] | None = None,
+    ) -> None:
         """Prepare to start.
 
         Args:
             values: Value of each bring-up argument that differs from its default.
             logs: Folder for one log file per node.
             simulated: Whether to start the simulated arm too.
+            specs: The nodes to start instead of all.
+            parameters: What every node is given besides, whether it has such a parameter or not.
         """
-        self._values, self._logs = values, logs
-        self._specs = [s for s in nodes(simulated) if not s.only_with or values.get(s.only_with)]
+        self._values, self._logs, self._parameters = values, logs, parameters or {}
+        chosen = nodes(simulated) if specs is None else specs
+        self._specs = [s for s in chosen if not s.only_with or values.get(s.only_with)]
         self.processes: dict[str, subprocess.Popen[bytes]] = {}
 
     @property
@@ -120,6 +131,8 @@ class Graph:
         for parameter, argument in spec.arguments.items():
             if argument in self._values:
                 command += ['-p', f'{parameter}:={self._values[argument]}']
+        for parameter, value in self._parameters.items():
+            command += ['-p', f'{parameter}:={value}']
         with (self._logs / f'{spec.name}.log').open('wb') as log:
             return subprocess.Popen(
                 command,

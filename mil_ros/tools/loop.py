@@ -139,21 +139,8 @@ class Loop:
 
     def adapt(self, episode: Episode) -> None:
         """Take the inner step and wait until the control node has the policy."""
-        client = self.client
         self._enter(episode, 'adapting')
-        client.states.pop('adaptation/report', None)
-        client.trigger('/adaptation/adapt')
-        client.wait(
-            lambda: 'adaptation/report' in client.states, _STATE_TIMEOUT_S, 'the adaptation report'
-        )
-        report = client.values('adaptation/report')
-        episode.adapt_ms = float(report['adapt_ms'])
-        name = Path(report['path']).name
-        client.wait(
-            lambda: client.values('control/state').get('policy') == name,
-            _STATE_TIMEOUT_S,
-            'the control node to take over the adapted policy',
-        )
+        episode.adapt_ms = float(self.client.adapt()['adapt_ms'])
 
     def run(self, episode: Episode) -> None:
         """Run in a new scene until the simulator sees success or the run ends."""

@@ -6,7 +6,14 @@ from hypothesis import given, settings, strategies
 import numpy as np
 import pytest
 
-from mil_ros.core.alignment import check_age, check_gaps, common_moments, indices_as_of, Stream
+from mil_ros.core.alignment import (
+    AsOf,
+    check_age,
+    check_gaps,
+    common_moments,
+    indices_as_of,
+    Stream,
+)
 from mil_ros.core.errors import StaleDataError
 
 MS = 1_000_000
@@ -106,6 +113,14 @@ def test_sample_that_is_old_or_from_the_future_is_refused(age_ms: int, text: str
     message = rf'newest sample of /image is {text} s old, expected 0 to 0\.1 s; .* both clocks'
     with pytest.raises(StaleDataError, match=message):
         check_age('/image', START, START + age_ms * MS, 0.1)
+
+
+def test_what_stood_for_a_moment_is_told_to_the_nanosecond() -> None:
+    used = AsOf(START + 5, {'/image': START - 120 * MS, '/joints': START})
+    assert used.ages_s == {'/image': pytest.approx(0.120000005), '/joints': 5e-9}
+    assert str(used) == (
+        'At 1700000000.000000005: /image of 1699999999.880000000, /joints of 1700000000.000000000.'
+    )
 
 
 def test_gap_between_two_samples_is_named_wherever_it_is() -> None:

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+import os
+from pathlib import Path
 import resource
+import tempfile
 
 import numpy as np
 
@@ -22,6 +25,29 @@ def make_demo(
         rng.normal(0.0, 0.7, (steps, joints)).astype(np.float32),
         rng.normal(0.0, 0.7, (steps, joints)).astype(np.float32),
     )
+
+
+_NOBODY = 65534
+
+
+@contextmanager
+def forbidden_folder(mode: int) -> Iterator[Path]:
+    """Make a folder that this process, be it root or not, has no more rights to than `mode`."""
+    with tempfile.TemporaryDirectory() as name:
+        outer = Path(name)
+        inner = outer / 'forbidden'
+        inner.mkdir()
+        outer.chmod(0o755)
+        inner.chmod(mode)
+        is_root = os.geteuid() == 0
+        if is_root:
+            os.seteuid(_NOBODY)
+        try:
+            yield inner
+        finally:
+            if is_root:
+                os.seteuid(0)
+            inner.chmod(0o755)
 
 
 @contextmanager

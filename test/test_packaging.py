@@ -9,6 +9,7 @@ import os
 from pathlib import Path
 import re
 import runpy
+import shlex
 import shutil
 import subprocess
 import sys
@@ -148,6 +149,33 @@ def test_colcon_test_runs_the_tests(workspace: Path) -> None:
     suite = ElementTree.parse(workspace / 'build/mil_ros/pytest.xml').find('testsuite')
     assert suite is not None
     assert (suite.get('tests'), suite.get('skipped')) == ('1', '0')
+
+
+# --- make train ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ('task', 'verbs'),
+    [
+        ('push', ['collect', 'train', 'export']),
+        ('reach-video', ['collect', 'train', 'export', 'train', 'export']),
+    ],
+)
+def test_one_command_makes_a_bundle(task: str, verbs: list[str]) -> None:
+    """What it would call is understood by the command line."""
+    from mil_ros.tools.cli import build_parser, VERBS
+
+    if shutil.which('make') is None:
+        pytest.skip('needs make')
+    printed = call('make', '--dry-run', 'train', f'TASK={task}', cwd=ROOT).replace('\\\n', ' ')
+    lines = [shlex.split(line) for line in printed.splitlines()]
+    calls = [line for line in lines if {'.venv/bin/mil', 'mil_ros.tools.cli'} & set(line)]
+    words = [line[next(i for i, w in enumerate(line) if w in VERBS) :] for line in calls]
+    parsed = [build_parser(line[0]).parse_args(line) for line in words]
+    assert [args.verb for args in parsed] == verbs
+    assert parsed[0].task == task.partition('-')[0]
+    assert parsed[-1].out == Path('models') / task
+    assert parsed[-1].checkpoint.parent == parsed[-2].out
 
 
 # --- The interfaces that make setup builds ---------------------------------------------------

@@ -7,8 +7,10 @@ float32. The files are mapped, not read: a training step touches only the frames
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from functools import cached_property
+from io import BytesIO
 import json
 import os
 from pathlib import Path
@@ -53,15 +55,9 @@ def save_info(directory: Path, info: DatasetInfo) -> None:
     """Write ``dataset.json``; a folder that already holds another dataset is refused.
 
     Raises:
-        DatasetError: If `directory` holds a dataset collected with other settings.
+        DatasetError: If `directory` holds a dataset collected with other settings, or cannot be
+            written to.
     """
-    try:
-        (directory / 'tasks').mkdir(parents=True, exist_ok=True)
-    except OSError as err:
-        raise DatasetError(
-            f'Cannot write a dataset to {directory} ({err.strerror}); expected a folder, choose '
-            'another --out.'
-        ) from err
     file = directory / 'dataset.json'
     if file.exists():
         old = load_info(directory)
@@ -71,7 +67,14 @@ def save_info(directory: Path, info: DatasetInfo) -> None:
                 f'{directory} holds a dataset with other {", ".join(changed)}; '
                 'choose another --out or delete the folder.'
             )
-    write_atomically(file, json.dumps(asdict(info), indent=2).encode())
+    try:
+        (directory / 'tasks').mkdir(parents=True, exist_ok=True)
+        write_atomically(file, json.dumps(asdict(info), indent=2).encode())
+    except OSError as err:
+        raise DatasetError(
+            f'Cannot write a dataset to {directory} ({err.strerror}); expected a folder on a disk '
+            'with free space, choose another --out.'
+        ) from err
 
 
 def load_info(directory: Path) -> DatasetInfo:
@@ -96,9 +99,12 @@ def load_info(directory: Path) -> DatasetInfo:
 
 
 def save_task(directory: Path, index: int, demos: list[Demo]) -> None:
-    """Write one task; either the whole file appears or none."""
+    """Write one task; either the whole file appears or none.
+
+    Raises:
+        DatasetError: If it cannot be written, such as on a full disk.
+    """
     path = task_path(directory, index)
-    temporary = path.with_suffix(f'.{os.getpid()}.tmp')
     first = demos[0]
     fields = [
         ('images', np.uint8, first.images.shape[1:]),
@@ -108,16 +114,31 @@ def save_task(directory: Path, index: int, demos: list[Demo]) -> None:
     records = np.empty((len(demos), len(first)), dtype=fields)
     for name, *_ in fields:
         records[name] = np.stack([getattr(demo, name) for demo in demos])
-    with temporary.open('wb') as file:
-        np.save(file, records)
-    temporary.replace(path)
+    content = BytesIO()  # into a file, numpy writes by itself and does not say what went wrong
+    np.save(content, records)
+    try:
+        write_atomically(path, content.getbuffer())
+    except OSError as err:
+        raise DatasetError(
+            f'Cannot write {path} ({err.strerror}); the tasks before it are whole. Free some '
+            'space and run the same command again, it goes on from there.'
+        ) from err
 
 
-def write_atomically(path: Path, content: bytes) -> None:
-    """Replace a file so that a reader sees the old or the new content, never a part."""
+def write_atomically(path: Path, content: bytes | memoryview) -> None:
+    """Replace a file so that a reader sees the old or the new content, never a part.
+
+    Raises:
+        OSError: If that fails; the old file stands and nothing else is left.
+    """
     temporary = path.with_name(f'.{path.name}.{os.getpid()}.tmp')
-    temporary.write_bytes(content)
-    temporary.replace(path)
+    try:
+        temporary.write_bytes(content)
+        temporary.replace(path)
+    except OSError:
+        with suppress(OSError):
+            temporary.unlink()
+        raise
 
 
 @dataclass(frozen=True, eq=False, slots=True)

@@ -101,11 +101,6 @@ class McapFile:
         with suppress(BufferError):
             self._map.close()
 
-    def read_channels(self) -> None:
-        """Read channels and metadata, without looking into messages of whole files."""
-        for _ in self.messages(topics=()):
-            pass
-
     def messages(self, topics: Collection[str] | None = None) -> Iterator[Entry]:
         """Yield messages in the order of the file, of all topics or of some."""
         self.damage.clear()

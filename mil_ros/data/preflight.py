@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 import numpy as np
 
@@ -10,7 +10,7 @@ from mil_ros.core.errors import DemoError, OrderError
 from mil_ros.core.robot import Camera
 from mil_ros.core.streams import check_clocks, check_stamps
 from mil_ros.data.episode_log import JOINT_STATE, read_stamp_ns
-from mil_ros.data.messages import deserialize, image_to_rgb, typestore
+from mil_ros.data.messages import deserialize, image_to_rgb, joints_in_order, typestore
 from mil_ros.data.preroll import Arrival
 
 IMAGE = 'sensor_msgs/msg/Image'
@@ -63,3 +63,33 @@ def check_image(topic: str, data: bytes, camera: Camera) -> None:
             f'expects {camera.width}x{camera.height}; set the camera to that size or correct the '
             'robot file.'
         )
+
+
+def check_joints(topic: str, messages: Iterable[bytes], names: tuple[str, ...]) -> None:
+    """Check that one of some serialised joint states has all joints of the arm.
+
+    Another publisher, such as that of a gripper, may share the topic.
+
+    Args:
+        topic: Where they come.
+        messages: The newest first.
+        names: Joints of the robot file.
+
+    Raises:
+        OrderError: If none has, with what the newest one lacks.
+    """
+    fault = ''
+    for data in messages:
+        try:
+            message = deserialize(data, JOINT_STATE)
+            joints_in_order(message.name, message.position, names, topic)
+            return
+        except DemoError as err:
+            fault = fault or str(err)
+        except Exception as err:  # rosbags raises struct, index and assertion errors alike
+            fault = fault or (
+                f'{topic} brings {len(data)} bytes that are no {JOINT_STATE} ({err}); check its '
+                'publisher.'
+            )
+    if fault:
+        raise OrderError(f'Recording refused: {fault}')

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Iterator
 from typing import Final, NamedTuple
 
 NS_PER_S: Final = 1_000_000_000
@@ -80,4 +81,8 @@ class PreRoll:
 
     def newest(self, topic: str) -> Arrival | None:
         """Return the newest message of a topic that is remembered."""
-        return next((a for _, a in reversed(self._ring) if a.topic == topic), None)
+        return next(self.recent(topic), None)
+
+    def recent(self, topic: str) -> Iterator[Arrival]:
+        """Yield the messages of a topic that are remembered, the newest first."""
+        return (arrival for _, arrival in reversed(self._ring) if arrival.topic == topic)

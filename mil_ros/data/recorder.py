@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
+import os
 from pathlib import Path
 import re
 import shutil
@@ -314,7 +315,8 @@ class Recorder:
     def _find_disk_fault(self) -> str:
         """Return why the disk will not take an episode; empty if it will."""
         folder = self._settings.directory
-        while not folder.exists() and folder != folder.parent:
+        # `Path.exists` raises for what may not be looked into.
+        while not os.path.exists(folder) and folder != folder.parent:
             folder = folder.parent
         free_mb = shutil.disk_usage(folder).free / _MB
         if free_mb >= self._settings.min_free_mb:

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from safetensors import SafetensorError
-from safetensors.numpy import load_file, save_file
+from safetensors.numpy import load_file, save
 
 from mil_ros.core.errors import BundleError
 from mil_ros.core.robot import RobotDescription
@@ -148,7 +148,7 @@ def write_bundle(path: Path, manifest: dict[str, Any], weights: Weights) -> None
 
     A folder is a bundle only once its manifest is there, so a crash leaves nothing that loads.
     """
-    save_file(weights, path / WEIGHTS)
+    (path / WEIGHTS).write_bytes(save(weights))  # safetensors' own files are for the owner alone
     files = {p.name: _hash(p) for p in sorted(path.iterdir()) if p.name != MANIFEST}
     write_manifest(path, {'format': FORMAT, **manifest, 'files': files})
 

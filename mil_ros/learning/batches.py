@@ -47,6 +47,10 @@ class Normaliser:
             torch.from_numpy(np.maximum(np.sqrt((actions**2).mean(axis=0)), _STD_FLOOR_RAD_S)),
         )
 
+    def to(self, device: torch.device | str) -> Normaliser:
+        """Return the same scales on a device; what they scale will be there too."""
+        return Normaliser(*(getattr(self, name).to(device) for name in self.__slots__))
+
     def to_batch(
         self, images: Tensor, positions: Tensor, velocities: Tensor, final: Tensor
     ) -> Batch:
@@ -74,6 +78,8 @@ def sample_meta_batch(
     share: tuple[int, int] = (0, 1),
 ) -> tuple[Batch, Batch]:
     """Return demonstrations and trials, one of each per task, for a meta-training step.
+
+    They are on the device of the normaliser, where they go before they are scaled: as bytes.
 
     Depends on nothing but its arguments, so training resumes with the very batches that it
     would have seen, and several processes see together what one would.
@@ -137,8 +143,9 @@ def _read(dataset: Dataset, normaliser: Normaliser, draws: tuple[_Frames, ...]) 
             for k, at in demos
         ]
         tasks.append([np.concatenate(arrays) for arrays in zip(*parts, strict=True)])
-    stacked = [torch.from_numpy(np.stack(arrays)) for arrays in zip(*tasks, strict=True)]
-    return normaliser.to_batch(*stacked)
+    device = normaliser.state_mean.device
+    stacked = (torch.from_numpy(np.stack(arrays)) for arrays in zip(*tasks, strict=True))
+    return normaliser.to_batch(*(tensor.to(device) for tensor in stacked))
 
 
 def final_pose(joint_positions: NDArray[np.float32]) -> NDArray[np.float32]:

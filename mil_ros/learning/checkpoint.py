@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
 from dataclasses import dataclass
 import json
 from pathlib import Path
 from typing import Any
 
 from safetensors import safe_open, SafetensorError
-from safetensors.torch import save_file
+from safetensors.torch import save
 import torch
 from torch import Tensor
 
 from mil_ros.core.errors import CheckpointError
+from mil_ros.data.dataset import write_atomically
 from mil_ros.learning.batches import Normaliser
 from mil_ros.learning.config import MilConfig
 from mil_ros.learning.network import Params
@@ -66,16 +66,13 @@ def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
         'step': str(checkpoint.step),
         'data': json.dumps(checkpoint.data),
     }
-    temporary = path.with_suffix('.tmp')
     try:
-        save_file(tensors, temporary, metadata=metadata)
-        temporary.replace(path)
-    except (OSError, SafetensorError) as err:
-        with suppress(OSError):
-            temporary.unlink()
+        write_atomically(path, save(tensors, metadata))
+    except OSError as err:
         raise CheckpointError(
-            f'Cannot write {path} ({err}); the previous checkpoint is whole. Free some space and '
-            'run the same command again, it goes on from there.'
+            f'Cannot write {path} ({err.strerror}); '
+            f'{"the previous checkpoint is whole" if path.exists() else "there is none yet"}. '
+            'Free some space and run the same command again, it goes on from there.'
         ) from err
 
 

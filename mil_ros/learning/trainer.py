@@ -14,7 +14,7 @@ import time
 import torch
 from torch import distributed, Tensor
 
-from mil_ros.core.errors import CheckpointError, ConfigError, DatasetError, MilError
+from mil_ros.core.errors import CheckpointError, ConfigError, MilError
 from mil_ros.core.memory import keep_freed_memory, MOST_KEPT
 from mil_ros.data.dataset import Dataset
 from mil_ros.learning.baselines import baseline_loss, init_encoder
@@ -26,12 +26,13 @@ from mil_ros.learning.checkpoint import (
     restore_moments,
     save_checkpoint,
 )
+from mil_ros.learning.checks import check_dataset, check_same_training
 from mil_ros.learning.config import MilConfig
 from mil_ros.learning.inner_step import Batch, init_step_sizes, Losses, meta_loss
-from mil_ros.learning.network import init_params
+from mil_ros.learning.network import init_params, Params
 
 SAVE_PERIOD_S = 60.0
-_CHUNK = 12  # tasks of one graph: few enough for the caches, enough to hide the overhead
+_CHUNK = 12  # tasks of one graph on a CPU: few enough for the caches, enough to hide the overhead
 
 
 class DivergedError(MilError):
@@ -40,7 +41,11 @@ class DivergedError(MilError):
 
 @contextmanager
 def _interrupts_deferred() -> Iterator[None]:
-    """Hold Ctrl-C back until the block is done; outside the main thread there is none."""
+    """Hold Ctrl-C back until the block is done; outside the main thread there is none.
+
+    It would be lost in a callback of torch, and in the middle of a step or of a save it would
+    leave half of it.
+    """
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -52,26 +57,6 @@ def _interrupts_deferred() -> Iterator[None]:
         signal.signal(signal.SIGINT, previous)
     if caught:
         raise KeyboardInterrupt
-
-
-def _check_size(dataset: Dataset, config: MilConfig) -> None:
-    if len(dataset) < config.meta_batch:
-        raise DatasetError(
-            f'{dataset.directory} has {len(dataset)} tasks, a meta-batch needs '
-            f'{config.meta_batch}; collect more tasks or lower meta_batch.'
-        )
-    needed = max(config.frames, config.trial_frames)
-    if dataset.steps < needed:
-        raise DatasetError(
-            f'{dataset.directory} has demonstrations of {dataset.steps} frames, a training step '
-            f'draws {needed}; collect longer ones or lower frames and trial_frames.'
-        )
-    if dataset.info.demos <= config.shots:
-        raise DatasetError(
-            f'{dataset.directory} has {dataset.info.demos} demonstrations per task, a training '
-            f'step needs {config.shots + 1} (shots to adapt to and one to judge by); collect more '
-            'or lower shots.'
-        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,14 +79,22 @@ class StepReport:
 class Trainer:
     """Trains one policy; its state is a `Checkpoint`."""
 
-    def __init__(self, dataset: Dataset, config: MilConfig) -> None:
+    def __init__(
+        self, dataset: Dataset, config: MilConfig, device: torch.device | str = 'cpu'
+    ) -> None:
         """Start from freshly drawn parameters.
 
+        Args:
+            dataset: What to train on.
+            config: Network and training.
+            device: Where to compute; a GPU takes all tasks of a step at once.
+
         Raises:
-            DatasetError: If the dataset has too few tasks or too short demonstrations.
+            DatasetError: If the dataset has too few tasks, too short demonstrations, or images or
+                joints other than the configuration says.
             ConfigError: If there are more processes than tasks in a step.
         """
-        _check_size(dataset, config)
+        check_dataset(dataset, config)
         self.dataset = dataset
         self.config = config
         self.step = 0
@@ -114,8 +107,11 @@ class Trainer:
                 f'meta_batch is {config.meta_batch}; expected at least one task for each of the '
                 f'{self._share[1]} processes, raise it or start fewer.'
             )
-        self.normaliser = Normaliser.from_dataset(dataset)
-        params = init_params(config) | init_encoder(config)
+        self.device = torch.device(device)
+        self._chunk = _CHUNK if self.device.type == 'cpu' else config.meta_batch
+        self.normaliser = Normaliser.from_dataset(dataset).to(self.device)
+        drawn = init_params(config) | init_encoder(config)  # on the CPU: the same on any device
+        params = {n: p.to(self.device) for n, p in drawn.items()}
         step_sizes = init_step_sizes(params, config) if config.method == 'mil' else {}
         self.params = {n: p.requires_grad_() for n, p in params.items()}
         self.step_sizes = {n: s.requires_grad_() for n, s in step_sizes.items()}
@@ -153,7 +149,9 @@ class Trainer:
         saved_s = time.monotonic()
         try:
             while self.step < self.config.steps:
-                report(self._train_step())
+                with _interrupts_deferred():
+                    measured = self._train_step()
+                report(measured)
                 if time.monotonic() - saved_s >= save_period_s:
                     self.save(checkpoint)
                     saved_s = time.monotonic()
@@ -168,17 +166,22 @@ class Trainer:
         """Write the state as it is between two steps; of several processes, the first does."""
         if self._share[0] != 0:
             return
-        save_checkpoint(path, self.state())
+        with _interrupts_deferred():
+            save_checkpoint(path, self.state())
 
     def state(self) -> Checkpoint:
-        """Return the state between two steps; it shares memory with the training."""
+        """Return the state between two steps; on a CPU it shares memory with the training."""
+
+        def to_cpu(tensors: Params) -> Params:
+            return {name: tensor.cpu() for name, tensor in tensors.items()}
+
         return Checkpoint(
             self.config,
             self.step,
-            self.params,
-            self.step_sizes,
-            moments_of(self._optimiser, self._names),
-            self.normaliser,
+            to_cpu(self.params),
+            to_cpu(self.step_sizes),
+            to_cpu(moments_of(self._optimiser, self._names)),
+            self.normaliser.to('cpu'),
             asdict(self.dataset.info),
         )
 
@@ -186,23 +189,17 @@ class Trainer:
         """Go on from a saved state.
 
         Raises:
-            CheckpointError: If it was made with another configuration.
+            CheckpointError: If it was made with another configuration or other data.
         """
         state = load_checkpoint(path)
-        if state.config != self.config:
-            old, new = asdict(state.config), asdict(self.config)
-            changed = ', '.join(f'{k} {old[k]} -> {new[k]}' for k in new if old[k] != new[k])
-            raise CheckpointError(
-                f'{path} was trained with another configuration ({changed}); use the same '
-                'options to resume, or another --out to start anew.'
-            )
+        check_same_training(path, state, self.config, self.dataset.info)
         with torch.no_grad():
             for name, tensor in self.params.items():
                 tensor.copy_(state.params[name])
             for name, tensor in self.step_sizes.items():
                 tensor.copy_(state.step_sizes[name])
         restore_moments(self._optimiser, self._names, state.moments)
-        self.normaliser = state.normaliser
+        self.normaliser = state.normaliser.to(self.device)
         self.step = state.step
 
     def start_from(self, path: Path) -> int:
@@ -213,6 +210,9 @@ class Trainer:
 
         Returns:
             How many tensors were taken over.
+
+        Raises:
+            CheckpointError: If there is none to take over.
         """
         state = load_checkpoint(path)
         pairs = [
@@ -221,6 +221,11 @@ class Trainer:
             for name, mine in own.items()
             if name in known and known[name].shape == mine.shape
         ]
+        if not pairs:
+            raise CheckpointError(
+                f'{path} has no tensor of a name and shape that this network has too; expected a '
+                'checkpoint of a similar network, choose another or train without --start-from.'
+            )
         with torch.no_grad():
             for mine, theirs in pairs:
                 mine.copy_(theirs)
@@ -251,9 +256,9 @@ class Trainer:
         for group in self._optimiser.param_groups:
             group['lr'] = group['initial_lr'] * decay
         self._optimiser.zero_grad(set_to_none=False)
-        measured = torch.zeros(3)
-        for first in range(0, len(demos), _CHUNK):
-            tasks = slice(first, first + _CHUNK)
+        measured = torch.zeros(3, device=self.device)
+        for first in range(0, len(demos), self._chunk):
+            tasks = slice(first, first + self._chunk)
             losses = self._compute_losses(demos[tasks], trials[tasks])
             (losses.objective.sum() / self.config.meta_batch).backward()
             sums = [losses.objective.sum(), losses.action.sum(), losses.before.sum()]
@@ -270,7 +275,6 @@ class Trainer:
                 f'The gradient is {norm} at step {self.step + 1}, expected finite numbers; the '
                 'last good checkpoint is kept. Lower learning_rate or step_size and resume.'
             )
-        with _interrupts_deferred():  # a state saved in between would be half a step
-            self._optimiser.step()
-            self.step += 1
+        self._optimiser.step()
+        self.step += 1
         return StepReport(self.step, post, action, pre)

@@ -17,6 +17,7 @@ from std_msgs.msg import String
 from mil_ros.core.errors import OrderError
 from mil_ros.core.resources import share_dir
 from mil_ros.core.robot import load_robot
+from mil_ros.data.doubts import find_doubts
 from mil_ros.data.video import load_shown
 from mil_ros.inference.bundle import check_robot, load_bundle, save_adapted
 from mil_ros.inference.onnx_policy import OnnxPolicy
@@ -66,20 +67,24 @@ class AdaptationNode(Node):
             self._is_busy = False
         self._history.append(report['path'])
         self._policy.publish(String(data=str(report['path'])))
-        level = DiagnosticStatus.OK
+        doubts = report.pop('doubts')
         if report['loss_after'] >= report['loss_before']:
-            level = DiagnosticStatus.WARN
+            doubts.append('The loss did not fall; expect little of this policy.')
         text = (
             f'Adapted to {Path(episode).name} in {report["step_ms"]:.0f} ms: loss '
             f'{report["loss_before"]:.3f} -> {report["loss_after"]:.3f}.'
         )
-        if level == DiagnosticStatus.WARN:
-            text += ' The loss did not fall; expect little of this policy.'
+        text = ' '.join([text, *doubts])
+        level = DiagnosticStatus.WARN if doubts else DiagnosticStatus.OK
         self._report.publish(status('adaptation', level, text, **report))
         return text
 
     def _adapt_to(self, episode: Path) -> dict[str, Any]:
-        """Read, adapt and save; runs in a thread of its own."""
+        """Read, adapt and save; runs in a thread of its own.
+
+        An episode that the recorder rejected is adapted to all the same, for a person may know
+        better, but never without a word.
+        """
         started_s = time.perf_counter()
         demo = load_shown(episode, self.robot, self.policy.modality)
         read_s = time.perf_counter()
@@ -98,7 +103,7 @@ class AdaptationNode(Node):
         about = {'episode': str(episode), **numbers}
         save_adapted(self.bundle, adapted.parameters, about, path)
         total_ms = 1e3 * (time.perf_counter() - started_s)
-        return {**numbers, 'adapt_ms': total_ms, 'path': path}
+        return {**numbers, 'adapt_ms': total_ms, 'path': path, 'doubts': find_doubts(episode)}
 
     def _rollback(self) -> str:
         if len(self._history) < 2:

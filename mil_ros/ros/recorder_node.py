@@ -24,7 +24,13 @@ from mil_ros.core.meter import SLOW, STALLED, StreamState
 from mil_ros.core.robot import load_robot, RobotDescription
 from mil_ros.core.streams import Expectation
 from mil_ros.data.episode_streams import TELEOP_TOPIC
-from mil_ros.data.preflight import check_image, check_newest_stamps, IMAGE, prepare
+from mil_ros.data.preflight import (
+    check_image,
+    check_joints,
+    check_newest_stamps,
+    IMAGE,
+    prepare,
+)
 from mil_ros.data.recorder import Recorder, RECORDING, Topic
 from mil_ros.ros.node import add_trigger, LATCHED, NEWEST, now_ns, run_node, status
 from mil_ros.ros.parameters import declare_parameters
@@ -142,6 +148,9 @@ class RecorderNode(Node):
         image = self.robot.topics.image
         if image in found:
             check_image(image, found[image].data, self.robot.camera)
+        joints = self.robot.topics.joint_states
+        states = (arrival.data for arrival in self.recorder.preroll.recent(joints))
+        check_joints(joints, states, self.robot.joint_names)
 
     # Status
 

@@ -4,12 +4,19 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
+import errno
 import importlib
 import sys
 from typing import Any
 
 from mil_ros import __version__
 from mil_ros.core.errors import MilError
+
+# How a system refuses a path that a user has chosen; any other error is a bug.
+_REFUSALS = (
+    *(errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT),
+    *(errno.ENOTDIR, errno.EISDIR, errno.EEXIST),
+)
 
 # verb -> (module, one line, example)
 VERBS = {
@@ -93,6 +100,15 @@ def main(argv: Sequence[str] | None = None) -> int:
         return int(_import(args.verb).run(args))
     except MilError as err:
         print(f'mil {args.verb}: {err}', file=sys.stderr)
+        return 2
+    except OSError as err:
+        if err.filename is None or err.errno not in _REFUSALS:
+            raise
+        print(
+            f'mil {args.verb}: Cannot use {err.filename} ({err.strerror}); expected a path that '
+            'this user may write to, on a disk with free space, choose another.',
+            file=sys.stderr,
+        )
         return 2
     except KeyboardInterrupt:
         print(f'mil {args.verb}: stopped by Ctrl-C.', file=sys.stderr)

@@ -17,6 +17,7 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
+from mil_ros.core.errors import ConfigError
 from mil_ros.data.dataset import write_atomically
 
 Item = TypeVar('Item')
@@ -45,12 +46,23 @@ def track(items: Iterable[Item], description: str, total: int) -> Iterator[Item]
 
 
 def print_json(document: dict[str, Any], file: Path | None) -> None:
-    """Print a result and, if asked for, write it to a file."""
+    """Print a result and, if asked for, write it to a file.
+
+    Raises:
+        ConfigError: If the file cannot be written; the result has been printed then.
+    """
     text = json.dumps(document, indent=2)
     print(text)
-    if file is not None:
+    if file is None:
+        return
+    try:
         file.parent.mkdir(parents=True, exist_ok=True)
         write_atomically(file, (text + '\n').encode())
+    except OSError as err:
+        raise ConfigError(
+            f'Cannot write {file} ({err.strerror}); expected a file in a writable folder, choose '
+            'another --json. The result is printed above.'
+        ) from err
 
 
 def parse_seed(text: str) -> int:

@@ -3,23 +3,26 @@
 from __future__ import annotations
 
 import argparse
-from contextlib import ExitStack
+from collections.abc import Iterator
+from contextlib import contextmanager, ExitStack
 import csv
 from dataclasses import astuple
 import os
 from pathlib import Path
+import threading
 import time
-from typing import Any, TYPE_CHECKING
+from typing import Any, TextIO, TYPE_CHECKING
 
-import numpy as np
-
+from mil_ros.core.errors import CheckpointError, ConfigError
+from mil_ros.data.dataset import write_atomically
 from mil_ros.data.mixture import open_datasets
+from mil_ros.tools.best import Best
 from mil_ros.tools.output import console, make_progress, parse_seed, print_json
 
 if TYPE_CHECKING:
     from mil_ros.learning.trainer import StepReport, Trainer
+    from mil_ros.tools.validation import Validation
 
-_VALIDATION_STREAM = 17  # keeps validation scenes apart from those of collection and evaluation
 _FLUSH_EVERY = 50
 
 
@@ -54,6 +57,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument('--validate-trials', type=int, default=24)
     parser.add_argument('--threads', type=int, default=1, help='torch threads')
+    parser.add_argument(
+        '--device', default='auto', choices=['auto', 'cpu', 'cuda'], help='auto: a GPU if any'
+    )
     parser.add_argument('--json', type=Path, help='write the summary to this file')
 
 
@@ -65,7 +71,8 @@ def run(args: argparse.Namespace) -> int:
     from mil_ros.learning.trainer import Trainer
 
     torch.set_num_threads(args.threads)
-    rank = _join_processes()
+    device = _choose_device(args.device)
+    rank = _join_processes(device)
     dataset = open_datasets(args.data)
     config = MilConfig(
         image_height=dataset.info.image_height,
@@ -74,32 +81,42 @@ def run(args: argparse.Namespace) -> int:
         steps=args.steps,
         seed=args.seed,
     ).with_options(args.option)
-    trainer = Trainer(dataset, config)
-    args.out.mkdir(parents=True, exist_ok=True)
+    trainer = Trainer(dataset, config, device)
     checkpoint = args.out / 'last.safetensors'
     if checkpoint.exists():
         trainer.resume(checkpoint)
     elif args.start_from is not None:
         trainer.start_from(args.start_from)
-    if rank != 0:
+    if rank == 0:
+        summary = _train(args, trainer, checkpoint)
+        print_json(summary, args.json)
+    else:
         trainer.run(checkpoint, lambda _: None)
-        return 0
-    started = time.monotonic()
-    with ExitStack() as stack:
-        monitor = _Monitor(args, trainer, stack)
-        trainer.run(checkpoint, monitor.report)
-    print_json(
-        {
-            'checkpoint': str(checkpoint),
-            'steps': trainer.step,
-            'action_loss': monitor.smooth['action'],
-            'pre_loss': monitor.smooth['pre'],
-            'best_success': monitor.best_success,
-            'seconds': round(time.monotonic() - started, 1),
-        },
-        args.json,
-    )
     return 0
+
+
+def _train(args: argparse.Namespace, trainer: Trainer, checkpoint: Path) -> dict[str, Any]:
+    """Train with everything that a user wants to see of it; return the summary."""
+    started_s = time.monotonic()
+    try:
+        args.out.mkdir(parents=True, exist_ok=True)
+        with ExitStack() as stack:
+            monitor = _Monitor(args, trainer, stack)
+            trainer.run(checkpoint, monitor.report)
+    except OSError as err:  # of a log; checkpoints have a sentence of their own
+        raise CheckpointError(
+            f'Cannot write to {args.out} ({err.strerror}), expected a writable folder with free '
+            'space; an earlier checkpoint is whole. Free some space or choose another --out, and '
+            'run the same command again.'
+        ) from err
+    return {
+        'checkpoint': str(checkpoint),
+        'steps': trainer.step,
+        'action_loss': monitor.smooth['action'],
+        'pre_loss': monitor.smooth['pre'],
+        'best_success': monitor.best.success,
+        'seconds': round(time.monotonic() - started_s, 1),
+    }
 
 
 class _Monitor:
@@ -108,12 +125,14 @@ class _Monitor:
     def __init__(self, args: argparse.Namespace, trainer: Trainer, stack: ExitStack) -> None:
         self._args, self._trainer = args, trainer
         self.smooth = {'action': 0.0, 'pre': 0.0}
-        self.best_success: float | None = None
+        self.best = Best.load(args.out)
+        self._validation = _prepare_validation(args, trainer, stack)
         self._first, self._started_s = trainer.step, time.monotonic()
-        self._file = stack.enter_context((args.out / 'losses.csv').open('a', newline=''))
+        self._file = stack.enter_context(_open_losses(args.out / 'losses.csv', trainer.step))
         self._csv = csv.writer(self._file)
         self._board = _open_board(args.out / 'tensorboard', trainer.step)
         if self._board is not None:
+            stack.enter_context(_unheard_disk_errors())
             stack.enter_context(self._board)
         self._progress = stack.enter_context(make_progress())
         self._bar = self._progress.add_task(
@@ -134,21 +153,41 @@ class _Monitor:
         if measured.step % _FLUSH_EVERY == 0:
             self._file.flush()
             self._log(measured.step, tasks_per_s=speed, **self.smooth)
-        every = self._args.validate_every
-        if every and measured.step % every == 0:
-            self._validate(measured.step)
+        if self._validation and measured.step % self._args.validate_every == 0:
+            self._validate(measured.step, self._validation)
 
     def _log(self, step: int, **scalars: float) -> None:
         for name, value in scalars.items() if self._board is not None else ():
             self._board.add_scalar(name, value, step)
 
-    def _validate(self, step: int) -> None:
-        success = validate(self._trainer, self._args.validate_trials)
+    def _validate(self, step: int, validation: Validation) -> None:
+        success = validation.run()
         self._log(step, success=success)
-        self._progress.print(f'step {step}: success {success:.0%} on tasks not trained on')
-        if self.best_success is None or success >= self.best_success:
-            self.best_success = success
-            self._trainer.save(self._args.out / 'best.safetensors')
+        verdict = 'the best so far' if self.best.offer(self._trainer, success) else 'no better'
+        text = f'step {step}: success {success:.0%} on tasks not trained on, {verdict}'
+        self._progress.print(text)
+
+
+def _prepare_validation(
+    args: argparse.Namespace, trainer: Trainer, stack: ExitStack
+) -> Validation | None:
+    """Return what measures the success now and then, if that is wanted."""
+    if args.validate_every < 1:
+        return None
+    from mil_ros.tools.validation import Validation
+
+    validation = Validation(trainer, args.validate_trials)
+    stack.callback(validation.close)
+    return validation
+
+
+def _open_losses(path: Path, step: int) -> TextIO:
+    """Return the file of losses, without what a killed process wrote after its last checkpoint."""
+    if path.is_file():
+        rows = path.read_bytes().splitlines(keepends=True)  # begin with the step
+        kept = [r for r in rows if r.endswith(b'\n') and int(r.partition(b',')[0]) <= step]
+        write_atomically(path, b''.join(kept))
+    return path.open('a', newline='')
 
 
 def _open_board(folder: Path, step: int) -> Any:
@@ -161,45 +200,51 @@ def _open_board(folder: Path, step: int) -> Any:
     return SummaryWriter(folder, purge_step=step)
 
 
-def validate(trainer: Trainer, trials: int) -> float:
-    """Return the success on new tasks of the training palette, one trial each.
+@contextmanager
+def _unheard_disk_errors() -> Iterator[None]:
+    """Keep TensorBoard's thread from printing what it tells at the next scalar as well."""
+    usual = threading.excepthook
 
-    The held-out palette stays unseen until `mil evaluate`, even for choosing a checkpoint.
-    """
-    from mil_ros.core.robot import load_robot
-    from mil_ros.learning.torch_policy import TorchPolicy
-    from mil_ros.sim.families import get_family
-    from mil_ros.sim.simulation import Simulation
-    from mil_ros.tools.trials import run_trial
+    def ignore(failure: threading.ExceptHookArgs) -> None:
+        if not issubclass(failure.exc_type, OSError):
+            usual(failure)
 
-    info = trainer.dataset.info
-    simulation = Simulation(load_robot(info.robot), get_family(info.task.split('+')[0]))
-    policy = TorchPolicy(trainer.state())
-    won = 0
+    threading.excepthook = ignore
     try:
-        for index in range(trials):
-            task = simulation.family.sample_task('train', info.seed + 1, index)
-            rng = np.random.default_rng([info.seed, index, _VALIDATION_STREAM])
-            _, trial = run_trial(
-                simulation,
-                policy,
-                task,
-                rng,
-                modality=trainer.config.modality,
-                shots=trainer.config.shots,
-            )
-            won += trial.outcome.success
+        yield
     finally:
-        simulation.close()
-    return won / trials
+        threading.excepthook = usual
 
 
-def _join_processes() -> int:
+def _choose_device(wish: str) -> str:
+    """Return the device that this process shall compute on; of several processes each has one."""
+    import torch
+
+    has_gpu = torch.cuda.is_available()
+    if wish == 'cuda' and not has_gpu:
+        raise ConfigError(
+            f'Got --device cuda, torch {torch.__version__} finds no GPU; expected cpu or auto, or '
+            'a torch that was built for CUDA and a driver for it.'
+        )
+    if wish == 'cpu' or not has_gpu:
+        return 'cpu'
+    processes, gpus = int(os.environ.get('LOCAL_WORLD_SIZE', '1')), torch.cuda.device_count()
+    if processes > gpus:
+        raise ConfigError(
+            f'Got {processes} processes for {gpus} GPUs; expected one for each at most, start '
+            'fewer (--nproc-per-node, make train PROCESSES=1) or train with --device cpu.'
+        )
+    number = int(os.environ.get('LOCAL_RANK', '0'))
+    torch.cuda.set_device(number)
+    return f'cuda:{number}'
+
+
+def _join_processes(device: str) -> int:
     """Join the other processes if ``torchrun`` started several; return this one's rank."""
     from torch import distributed
 
     if int(os.environ.get('WORLD_SIZE', '1')) == 1:
         return 0
-    distributed.init_process_group('gloo')
+    distributed.init_process_group('gloo' if device == 'cpu' else 'nccl')
     rank: Any = distributed.get_rank()
     return int(rank)

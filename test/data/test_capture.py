@@ -22,6 +22,7 @@ from mil_ros.data.source import CaptureError, EndOfVideoError
 from mil_ros.data.synthetic import read_number
 
 PIPELINE = 'v4l2src ! videoconvert ! appsink'
+TIMEOUT = 'OPENCV_VIDEOIO_V4L_SELECT_TIMEOUT'
 
 
 def settings(source: str, **changes: Any) -> CaptureSettings:
@@ -80,6 +81,8 @@ def gstreamer(monkeypatch: pytest.MonkeyPatch) -> None:
 def device(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     """A file where udev would put a camera."""
     monkeypatch.setattr('mil_ros.data.capture._check_device', lambda path: None)
+    monkeypatch.setenv(TIMEOUT, '')  # so that what opening it sets is taken back
+    monkeypatch.delenv(TIMEOUT)
     return '/dev/v4l/by-id/usb-camera'
 
 
@@ -159,12 +162,9 @@ def test_number_of_a_device_is_its_path(captures: list[FakeCapture]) -> None:
 
 
 @pytest.mark.usefixtures('device')
-def test_hanging_device_is_given_up_soon(
-    captures: list[FakeCapture], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.delenv('OPENCV_VIDEOIO_V4L_SELECT_TIMEOUT', raising=False)
+def test_hanging_device_is_given_up_soon(captures: list[FakeCapture]) -> None:
     open_source(settings('0'))
-    assert os.environ['OPENCV_VIDEOIO_V4L_SELECT_TIMEOUT'] == '1'
+    assert os.environ[TIMEOUT] == '1'
 
 
 def test_stream_is_opened_with_timeouts(captures: list[FakeCapture]) -> None:

@@ -205,6 +205,31 @@ def test_collecting_with_other_settings_is_refused(
     assert load_info(directory) == INFO
 
 
+def test_full_disk_is_a_sentence_and_leaves_nothing_behind(
+    directory: Path, rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = {path: path.read_bytes() for path in directory.rglob('*') if path.is_file()}
+
+    def fill(path: Path, content: bytes) -> None:
+        with path.open('wb') as file:
+            file.write(content[:100])
+        raise OSError(28, 'No space left on device')
+
+    monkeypatch.setattr(Path, 'write_bytes', fill)
+    message = (
+        r'^Cannot write .*000001\.npy \(No space left on device\); the tasks before it are who'
+    )
+    with pytest.raises(DatasetError, match=message):
+        save_task(directory, 1, [make_demo(rng) for _ in range(INFO.demos)])
+    message = (
+        r'^Cannot write a dataset to .* \(No space left on device\); expected a folder on a d'
+    )
+    with pytest.raises(DatasetError, match=message):
+        save_info(directory, INFO)
+    after = {path: path.read_bytes() for path in directory.rglob('*') if path.is_file()}
+    assert after == before
+
+
 def test_more_tasks_of_the_same_settings_may_be_collected(directory: Path) -> None:
     save_info(directory, replace(INFO, tasks=5))
     assert load_info(directory).tasks == 5

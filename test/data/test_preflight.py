@@ -7,7 +7,7 @@ from serialised import make_image, make_joints, START_NS
 
 from mil_ros.core.errors import OrderError
 from mil_ros.core.robot import RobotDescription
-from mil_ros.data.preflight import check_image, check_newest_stamps
+from mil_ros.data.preflight import check_image, check_joints, check_newest_stamps
 from mil_ros.data.preroll import Arrival
 
 S = 1_000_000_000
@@ -71,3 +71,28 @@ def test_bytes_that_are_no_image_are_refused(tiny_robot: RobotDescription) -> No
         match=r'^Recording refused: /camera brings 10 bytes that are no sensor_msgs/msg/Image \(',
     ):
         check_image('/camera', b'\0\1\0\0' + bytes(6), tiny_robot.camera)
+
+
+ARM, GRIPPER = make_joints(START_NS, ('c', 'a', 'b')), make_joints(START_NS, ('finger',))
+
+
+@pytest.mark.parametrize('messages', [[], [ARM], [GRIPPER, ARM], [b'', GRIPPER, ARM]])
+def test_joint_states_of_the_arm_may_come_among_others(messages: list[bytes]) -> None:
+    check_joints('/joints', messages, ('a', 'b', 'c'))
+
+
+def test_another_arm_is_refused() -> None:
+    with pytest.raises(
+        OrderError,
+        match=r"^Recording refused: /joints has 1 values for joints \['finger'\], expected one "
+        r"for each of \['a', 'b', 'c'\]; check the robot file\.$",
+    ):
+        check_joints('/joints', [GRIPPER, GRIPPER], ('a', 'b', 'c'))
+
+
+def test_bytes_that_are_no_joint_state_are_refused() -> None:
+    with pytest.raises(
+        OrderError,
+        match=r'^Recording refused: /joints brings 9 bytes that are no sensor_msgs/msg/JointState',
+    ):
+        check_joints('/joints', [b'\0\1\0\0' + bytes(5)], ('a',))

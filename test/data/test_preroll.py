@@ -86,3 +86,4 @@ def test_newest_message_is_that_of_the_topic() -> None:
     assert newest is not None
     assert int(newest.data) == 2
     assert ring.newest('/c') is None
+    assert [int(a.data) for a in ring.recent('/b')] == [1, 0]

@@ -6,10 +6,12 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 import os
 from pathlib import Path
+import re
 import shutil
 import threading
 from typing import Any, NamedTuple
 
+from helpers import forbidden_folder
 import pytest
 from serialised import (
     IMAGE,
@@ -49,7 +51,7 @@ class Rig:
         self.lost = {'/camera': 0, '/joint_states': 0}
         self.speed_rad_s = 0.2
         self.directory = tmp_path / 'episodes'
-        chosen = Settings(directory=self.directory, **{'min_free_mb': 0, **settings})
+        chosen = Settings(**{'directory': self.directory, 'min_free_mb': 0, **settings})
         self.robot = replace(robot, action=ActionSettings(source=action))
         self.recorder = Recorder(
             chosen,
@@ -406,6 +408,22 @@ def test_a_folder_that_cannot_be_made_is_named(
         match=r'Cannot write to .*episodes/.* \(Not a directory\); choose a writable folder with',
     ):
         rig.start()
+    assert rig.recorder.state == READY
+
+
+@pytest.mark.parametrize('mode', [0o555, 0o000], ids=['not to write', 'not to look into'])
+def test_a_folder_without_permission_is_named(make_rig: Callable[..., Rig], mode: int) -> None:
+    """Regressions pinned: a folder that may not be looked into ended the node."""
+    with forbidden_folder(mode) as folder:
+        rig = make_rig(directory=folder / 'mine' / 'episodes', min_free_mb=1)
+        rig.play(500)
+        with pytest.raises(EpisodeError) as caught:
+            rig.start()
+    assert re.fullmatch(
+        rf'Cannot write to {folder}/mine/episodes/\S+ \(Permission denied\); choose a writable '
+        r'folder with the parameter `directory`\.',
+        str(caught.value),
+    )
     assert rig.recorder.state == READY
 
 

@@ -132,6 +132,16 @@ def test_gif_is_shown_as_long_as_it_says(imports: Callable[..., Any], tmp_path: 
     assert numbers(images) == [0, 1, 1, 2, 3]
 
 
+@pytest.mark.parametrize('suffix', ['.mp4', '.webm'])
+def test_containers_are_imported_alike(
+    imports: Callable[..., Any], tmp_path: Path, suffix: str
+) -> None:
+    clip = write_video(tmp_path / f'clip{suffix}', 9, rate_hz=20.0)
+    report, images = imports(clip)
+    assert numbers(images) == [0, 2, 4, 6, 8]
+    assert report.frames == 9
+
+
 def test_folder_of_pictures_has_the_rate_that_is_given(
     imports: Callable[..., Any], tmp_path: Path
 ) -> None:

@@ -36,6 +36,11 @@ def test_whole_bundle_loads(tiny_bundle: Bundle) -> None:
     assert 'step_size.fc0.weight' in tiny_bundle.weights
 
 
+def test_everyone_may_read_what_everyone_may_run(tiny_bundle: Bundle) -> None:
+    modes = {path.name: path.stat().st_mode & 0o777 for path in tiny_bundle.path.iterdir()}
+    assert len(set(modes.values())) == 1, modes
+
+
 def test_path_may_be_text(tiny_bundle: Bundle) -> None:
     assert load_bundle(str(tiny_bundle.path)).sha256 == tiny_bundle.sha256
 

@@ -48,8 +48,8 @@ def test_checkpoint_of_a_baseline_has_no_step_sizes(
 
 def test_place_that_cannot_be_written_is_named(checkpoint: Checkpoint, tmp_path: Path) -> None:
     message = (
-        r'^Cannot write .*none/last\.safetensors \(.*\); the previous checkpoint is whole\. Free '
-        r'some space and run the same command again, it goes on from there\.$'
+        r'^Cannot write .*none/last\.safetensors \(.*\); there is none yet\. Free some space and '
+        r'run the same command again, it goes on from there\.$'
     )
     with pytest.raises(CheckpointError, match=message):
         save_checkpoint(tmp_path / 'none' / 'last.safetensors', checkpoint)

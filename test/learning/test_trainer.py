@@ -19,6 +19,7 @@ import torch
 from mil_ros.core.errors import CheckpointError, ConfigError, DatasetError
 from mil_ros.data.dataset import Dataset
 from mil_ros.learning import trainer as trainer_module
+from mil_ros.learning.batches import sample_meta_batch
 from mil_ros.learning.checkpoint import load_checkpoint
 from mil_ros.learning.config import MilConfig
 from mil_ros.learning.trainer import DivergedError, StepReport, Trainer
@@ -121,7 +122,23 @@ def test_interrupt_in_the_middle_of_a_step_saves_no_half_step(
     assert_same(whole, parts)
 
 
-def test_state_is_saved_once_a_period(
+def test_interrupt_in_the_middle_of_a_save_leaves_it_whole(
+    dataset: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Somebody is impatient and presses Ctrl-C again."""
+    path, save = tmp_path / 'last.safetensors', trainer_module.save_checkpoint
+
+    def interrupt_and_save(*args: object) -> None:
+        signal.raise_signal(signal.SIGINT)
+        save(*args)
+
+    monkeypatch.setattr(trainer_module, 'save_checkpoint', interrupt_and_save)
+    with pytest.raises(KeyboardInterrupt):
+        Trainer(dataset, CONFIG).run(path, interrupt_after(2))
+    assert load_checkpoint(path).step == 2
+
+
+def test_state_is_saved_once_a_minute(
     dataset: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     clock = SimpleNamespace(now_s=0.0)
@@ -133,7 +150,7 @@ def test_state_is_saved_once_a_period(
         saved.append(load_checkpoint(path).step if path.exists() else None)
         clock.now_s += 25.0
 
-    Trainer(dataset, replace(CONFIG, steps=8)).run(path, report, save_period_s=60.0)
+    Trainer(dataset, replace(CONFIG, steps=8)).run(path, report)
     assert saved == [None, None, None, 3, 3, 3, 6, 6]
     assert load_checkpoint(path).step == 8
 
@@ -152,6 +169,49 @@ def test_training_moves_parameters_and_step_sizes(
         assert still == {n for n in after.step_sizes if n.startswith('pre_')}
     else:
         assert still == set()
+
+
+DEVICES = {
+    **VARIANTS,
+    'lstm': {'method': 'lstm'},
+    'contextual': {'method': 'contextual'},
+    'bc': {'method': 'bc'},
+}
+
+
+@pytest.mark.parametrize('changes', DEVICES.values(), ids=DEVICES)
+def test_step_stays_on_the_device_that_was_chosen(
+    dataset: Dataset, changes: dict[str, object]
+) -> None:
+    """There need be no GPU: tensors without content refuse to meet those of the CPU as well."""
+    trainer = Trainer(dataset, replace(CONFIG, **changes), 'meta')
+    demos, trials = sample_meta_batch(dataset, trainer.normaliser, trainer.config, 0)
+    losses = trainer._compute_losses(demos, trials)
+    losses.objective.sum().backward()
+    trainer._optimiser.step()
+    reached = [*trainer._leaves, *(leaf.grad for leaf in trainer._leaves)]
+    reached += [losses.objective, losses.action, losses.before, demos.images, trials.final]
+    assert {tensor.device.type for tensor in reached if tensor is not None} == {'meta'}
+
+
+def test_gpu_takes_all_tasks_of_a_step_at_once(dataset: Dataset) -> None:
+    config = replace(CONFIG, meta_batch=5)
+    assert Trainer(dataset, config, 'meta')._chunk == 5
+    assert Trainer(dataset, config)._chunk == 12
+
+
+@pytest.mark.parametrize('chunk', [1, 2, 5])
+def test_number_of_tasks_in_one_graph_changes_nothing(
+    dataset: Dataset, tmp_path: Path, chunk: int
+) -> None:
+    paths = [tmp_path / 'whole.safetensors', tmp_path / 'chunks.safetensors']
+    for path, size in zip(paths, (5, chunk)):
+        trainer = Trainer(dataset, replace(CONFIG, meta_batch=5, precision='float32'))
+        trainer._chunk = size
+        trainer.run(path, ignore)
+    whole, chunks = map(load_checkpoint, paths)
+    for name, tensor in whole.params.items():
+        torch.testing.assert_close(chunks.params[name], tensor, rtol=0, atol=1e-5)
 
 
 # --- Options of the outer step -----------------------------------------------------------------

@@ -11,7 +11,7 @@ import pytest
 from tiny import draw_batch, draw_params, draw_step_sizes, FULL, gradient_of, TASKS, VIDEO
 import torch
 
-from mil_ros.core.types import Observation
+from mil_ros.core.types import Demo, Observation
 from mil_ros.data.dataset import Dataset, save_info, save_task
 from mil_ros.learning import network
 from mil_ros.learning.batches import Normaliser, sample_meta_batch
@@ -62,7 +62,7 @@ def copy_scaled(dataset: Dataset, directory: Path, factor: float, shift: float =
     return Dataset(directory)
 
 
-# --- 1. The scale of the loss is hand-coupled to the inner step size, and the clip to both -----
+# --- 1. The scale of the loss is hand-coupled to the inner step size, and the clip to both ------
 
 
 def test_inner_step_does_not_depend_on_the_unit_of_the_actions(
@@ -100,7 +100,7 @@ def test_clip_is_inside_the_graph() -> None:
         torch.testing.assert_close(got[name], expected, rtol=0, atol=1e-14)
 
 
-# --- 2. Layer normalisation: joint, without gain; its offset is learned but not adapted --------
+# --- 2. Layer normalisation: joint, without gain; its offset is learned but not adapted ---------
 
 
 def test_layer_norm_has_no_gain() -> None:
@@ -141,7 +141,7 @@ def test_normalisation_knows_one_frame_alone() -> None:
     assert (changed[:, 1:] - points[:, 1:]).abs().amin(dim=2).max() > 1e-6
 
 
-# --- 3. Two heads, and contexts that are adapted -------------------------------------------------
+# --- 3. Two heads, and contexts that are adapted ------------------------------------------------
 
 
 @BOTH
@@ -171,7 +171,21 @@ def test_contexts_are_adapted(config: MilConfig) -> None:
             assert (adapted[name][task] - params[name]).abs().max() > 1e-6, name
 
 
-# --- 4. The demonstrated trial is not the one to judge by --------------------------------------
+# --- 4. The state is the arm's alone (see also test_rollout) ------------------------------------
+
+
+def test_state_is_that_of_the_joints_and_tells_nothing_of_objects(
+    dataset: Dataset, normaliser: Normaliser
+) -> None:
+    """The paper's state of pushing has twenty numbers; here it is one for each joint."""
+    assert set(Observation.__slots__) == {'image', 'joint_positions'}
+    assert set(Demo.__slots__) == {'images', 'joint_positions', 'joint_velocities'}
+    joints = len(dataset.info.joint_names)
+    for batch in sample_meta_batch(dataset, normaliser, SMALL, 0):
+        assert batch.state.shape[2] == batch.actions.shape[2] == batch.final.shape[2] == joints
+
+
+# --- 5. The demonstrated trial is not the one to judge by ---------------------------------------
 
 
 def test_trial_is_never_the_demonstration(dataset: Dataset, normaliser: Normaliser) -> None:
@@ -183,7 +197,7 @@ def test_trial_is_never_the_demonstration(dataset: Dataset, normaliser: Normalis
             assert not (shown == judged[0]).all(dim=1).any()
 
 
-# --- 5. The network of training is the network of testing --------------------------------------
+# --- 5. And the network of training is the network of testing -----------------------------------
 
 
 def test_network_is_rebuilt_from_the_checkpoint_alone(
@@ -201,7 +215,7 @@ def test_network_is_rebuilt_from_the_checkpoint_alone(
     assert np.isfinite(policy.act(seen)).all()
 
 
-# --- 6. Validation and test are scaled by the statistics of training ---------------------------
+# --- 6. Validation and test are scaled by the statistics of training ----------------------------
 
 
 def test_statistics_are_those_of_training_wherever_the_policy_goes(
@@ -243,7 +257,7 @@ def test_statistics_are_inside_the_policy(
     assert np.abs(adapted - plain.act(seen)).max() > 1e-3
 
 
-# --- 7. Weights that are said to be loaded are loaded --------------------------------------------
+# --- 7. Weights that are said to be loaded are loaded -------------------------------------------
 
 
 def test_weights_that_are_taken_over_reach_the_loss(dataset: Dataset, tmp_path: Path) -> None:
@@ -263,7 +277,10 @@ def test_weights_that_are_taken_over_reach_the_loss(dataset: Dataset, tmp_path: 
     assert not torch.equal(losses[0], fresh)
 
 
-# --- 9. What the policy sees in training is what it sees on the robot ----------------------------
+# --- 8. Success is decided by code that is run: see test_evaluate and test_families -------------
+
+
+# --- 9. What the policy sees in training is what it sees on the robot ---------------------------
 
 
 def test_frame_of_training_is_the_frame_of_the_robot_bit_for_bit(

@@ -41,6 +41,7 @@ class Driver:
         zero_stamps: Whether images are stamped zero.
         encoding: Of images.
         size: Height and width of images.
+        names: Of joints.
         sent: How many joint states were published.
     """
 
@@ -60,6 +61,7 @@ class Driver:
         self.image_lag_s = 0.0
         self.zero_stamps = False
         self.encoding = 'rgb8'
+        self.names = list(self.robot.joint_names)
         self.size = (self.robot.camera.height, self.robot.camera.width)
 
     def close(self) -> None:
@@ -80,7 +82,7 @@ class Driver:
         began_s, count = time.monotonic(), 0
         while not self._end.wait(max(0.0, began_s + count / 100.0 - time.monotonic())):
             if self.joints_on:
-                message = JointState(name=list(self.robot.joint_names))
+                message = JointState(name=self.names)
                 position = self.robot.home + 0.2 * np.sin(count / 50.0)
                 message.position = array.array('d', position)
                 self._stamp(message, 0.0)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from conftest import RunningGraph, start_graph
+from conftest import PATIENCE_S, RunningGraph, start_graph
 import numpy as np
 import pytest
 import rclpy
@@ -109,7 +109,7 @@ def test_a_demonstration_of_another_family_succeeds_and_is_recorded(other: Runni
     client, family = other.client, other.family
     task = family.sample_task('test', 0, 2)
     other.loop.demonstrate(Episode(2, task.colour, family.name))
-    client.wait(lambda: client.is_success, 2.0, 'the verdict')
+    client.wait(lambda: client.is_success, PATIENCE_S, 'the verdict')
     assert client.trigger('/sim/judge') == DONE[family.name]
     (recorded,) = other.episodes.iterdir()
     demo = load_demo(recorded, load_robot('sim_panda'))
@@ -117,4 +117,4 @@ def test_a_demonstration_of_another_family_succeeds_and_is_recorded(other: Runni
     assert np.ptp(demo.joint_positions, axis=0).max() > 0.1
     answer = client.trigger('/sim/reset')
     assert answer == f'New scene 2 of test task 2: {task}.'
-    client.wait(lambda: not client.is_success, 2.0, 'the verdict to be withdrawn')
+    client.wait(lambda: not client.is_success, PATIENCE_S, 'the verdict to be withdrawn')

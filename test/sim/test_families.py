@@ -17,7 +17,7 @@ from mil_ros.sim.families import FAMILIES, Family, get_family, Outcome, Task
 from mil_ros.sim.simulation import Simulation
 from mil_ros.tools.collect import TASKS
 
-SCENES = 24
+SCENES = 100
 PERIOD_S = 0.1
 MAGENTA, GREEN, BLUE = np.eye(3)[[0, 1, 2]] + [[0, 0, 1], [0, 0, 0], [0, 0, 0]]
 
@@ -74,13 +74,13 @@ def test_families_are_found_by_the_names_that_the_command_offers() -> None:
     assert [get_family(name).name for name in TASKS] == list(FAMILIES) == list(TASKS)
 
 
-def test_expert_succeeds_in_nearly_every_scene(family: Family, arm: Simulation) -> None:
+def test_expert_succeeds_in_at_least_98_percent_of_scenes(family: Family, arm: Simulation) -> None:
     outcomes = [
         let_expert(arm, family.sample_task(split, 17, index), [17, index])
         for split, index in product(palette.SPLITS, range(SCENES // 2))
     ]
     lost = [outcome.text for outcome, _ in outcomes if not outcome.success]
-    assert len(lost) <= 1, lost
+    assert len(lost) <= 0.02 * SCENES, lost
     slowest_s = max(over_s for outcome, over_s in outcomes if outcome.success)
     assert slowest_s <= family.demo_steps * PERIOD_S <= family.run_s
 
@@ -197,6 +197,14 @@ def test_splits_share_no_colour_pattern_or_shape(family: Family) -> None:
         assert len(train) > 20, kind
         assert len(test) >= 8, kind
         assert not train & test, kind
+
+
+def test_training_shows_many_colours_of_targets(family: Family) -> None:
+    """All 1500 training tasks of the paper's reaching have targets of a hundred colours."""
+    colours = {family.sample_task('train', 0, index).colour for index in range(800)}
+    assert len(colours) > 250
+    held_out = [describe(family.sample_task('test', 1, index)) for index in range(74)]
+    assert len(set(held_out)) == 74
 
 
 def sample(family: Family, split: str, index: int) -> Task:

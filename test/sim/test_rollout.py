@@ -58,6 +58,15 @@ def test_demonstration_is_aligned_and_starts_at_its_start_pose(arm: Simulation) 
     assert np.abs(moved).max() > 0.2
 
 
+def test_policy_is_told_of_objects_by_the_picture_alone(simulation: Simulation) -> None:
+    before = rollout.observe(simulation)
+    simulation.put('object0', np.array([0.55, -0.05, 0.03]), 0.4)
+    simulation.refresh()
+    after = rollout.observe(simulation)
+    np.testing.assert_array_equal(after.joint_positions, before.joint_positions)
+    assert not np.array_equal(after.image, before.image)
+
+
 def test_noise_disturbs_the_motion_and_not_the_label(arm: Simulation) -> None:
     """Undisturbed, motion and label agree within 0.03 rad/s (see above)."""
     rng, noise = np.random.default_rng(8), arm.family.noise_rad_s

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import argparse
+import errno
 import json
 from pathlib import Path
 import subprocess
 import sys
 
+from helpers import forbidden_folder
 import pytest
 
 from mil_ros import __version__
@@ -172,15 +175,55 @@ def test_interrupt_is_one_line_and_exit_code_130(
     assert capsys.readouterr().err == 'mil export: stopped by Ctrl-C.\n'
 
 
+@pytest.mark.parametrize(
+    'bug',
+    [
+        ZeroDivisionError(),
+        FileNotFoundError(errno.ENOENT, 'No such file or directory', 'ours.txt'),
+        OSError(errno.ENOSPC, 'No space left on device'),  # who knows where
+    ],
+)
 def test_bug_is_not_disguised_as_a_mistake(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, bug: Exception
 ) -> None:
     def fail(*_: object) -> None:
-        raise ZeroDivisionError
+        raise bug
 
     monkeypatch.setattr('mil_ros.tools.export.run', fail)
-    with pytest.raises(ZeroDivisionError):
+    with pytest.raises(type(bug)):
         exit_code(['export', 'x', '--out', str(tmp_path)])
+
+
+@pytest.mark.parametrize('mode', [0o555, 0o000], ids=['not to write', 'not to look into'])
+def test_folder_without_permission_is_one_line_whatever_the_verb(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], mode: int
+) -> None:
+    def write(args: argparse.Namespace) -> int:
+        (args.out / 'bundle').mkdir()
+        return 0
+
+    monkeypatch.setattr('mil_ros.tools.export.run', write)
+    with forbidden_folder(mode) as folder:
+        assert exit_code(['export', 'x', '--out', str(folder)]) == 2
+    assert capsys.readouterr().err == (
+        f'mil export: Cannot use {folder}/bundle (Permission denied); expected a path that this '
+        'user may write to, on a disk with free space, choose another.\n'
+    )
+
+
+def test_result_that_cannot_be_written_is_printed_all_the_same(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from mil_ros.core.errors import ConfigError
+    from mil_ros.tools.output import print_json
+
+    (tmp_path / 'file').write_text('in the way')
+    message = (
+        r'^Cannot write .*file/a\.json \(.*\); expected a file in a writable folder, choose an'
+    )
+    with pytest.raises(ConfigError, match=message):
+        print_json({'success': 0.95}, tmp_path / 'file' / 'a.json')
+    assert json.loads(capsys.readouterr().out) == {'success': 0.95}
 
 
 def test_json_result_is_printed_and_written(

@@ -5,15 +5,21 @@ from __future__ import annotations
 from dataclasses import replace
 import json
 from pathlib import Path
+import shutil
 from typing import Any
 
 import cv2
+from helpers import make_demo
+import numpy as np
 import pytest
 
-from mil_ros.core.types import Demo
+from mil_ros.core.robot import RobotDescription
+from mil_ros.core.types import Demo, Observation
+from mil_ros.inference.bundle import Bundle, load_bundle
 from mil_ros.learning.checkpoint import Checkpoint, save_checkpoint
 from mil_ros.tools import evaluate
-from mil_ros.tools.cli import main
+from mil_ros.tools.cli import build_parser, main
+from mil_ros.tools.contenders import describe
 from mil_ros.tools.evaluate import TrialReport
 from mil_ros.tools.statistics import wilson_interval
 
@@ -103,10 +109,113 @@ def test_failures_are_filmed(tiny_robot_file: Path, tmp_path: Path) -> None:
         assert frames == 60  # six seconds, longer than the demonstration beside them
 
 
-def test_frames_of_later_failures_are_dropped(monkeypatch: pytest.MonkeyPatch) -> None:
-    from helpers import make_demo
-    import numpy as np
+# --- Learned policies ------------------------------------------------------------------------
 
+FEW = ('--trials', '3', '--tasks', '2', '--workers', '1', '--seed', '2')
+
+
+@pytest.fixture
+def checkpoint_file(tiny_checkpoint: Checkpoint, tmp_path: Path) -> Path:
+    path = tmp_path / 'last.safetensors'
+    save_checkpoint(path, replace(tiny_checkpoint, data={**tiny_checkpoint.data, 'tasks': 5}))
+    return path
+
+
+def test_bundle_ends_every_trial_as_the_checkpoint_that_it_was_made_of(
+    tiny_bundle: Bundle, checkpoint_file: Path, tiny_robot_file: Path, tmp_path: Path
+) -> None:
+    """The paper's evaluation of reaching ends in a NameError as it was released."""
+    results = [
+        run(str(path), tiny_robot_file, tmp_path / 'result.json', *FEW)
+        for path in (tiny_bundle.path, checkpoint_file)
+    ]
+    for result in results:
+        assert (result['task'], result['method'], result['modality']) == ('reach', 'mil', 'full')
+        assert result['trials'] == 3
+    for key in KEYS - {'bundle', 'seconds_per_trial'}:
+        assert results[0][key] == results[1][key], key
+
+
+@pytest.mark.parametrize(
+    ('words', 'options'),
+    [
+        (['--step-scale', '0'], {'step_scale': 0.0}),
+        (['--inner-steps', '3'], {'inner_steps': 3}),
+    ],
+)
+def test_options_of_the_inner_step_reach_the_policy_and_are_on_record(
+    checkpoint_file: Path,
+    tiny_robot: RobotDescription,
+    tiny_robot_file: Path,
+    rng: np.random.Generator,
+    words: list[str],
+    options: dict[str, float],
+) -> None:
+    arguments = build_parser('evaluate').parse_args(['evaluate', str(checkpoint_file), *words])
+    contender = describe(arguments, tiny_robot)
+    assert contender.options() == options
+    no_scene: Any = None
+    policy: Any = contender.make(no_scene)
+    plain: Any = replace(contender, step_scale=1.0, inner_steps=None).make(no_scene)
+    demo = make_demo(rng)
+    seen = Observation(demo.images[0], demo.joint_positions[0].astype(np.float64))
+    adapted = policy.adapt(demo).act(seen)
+    assert np.abs(adapted - plain.adapt(demo).act(seen)).max() > 1e-4
+    assert np.allclose(adapted, policy.act(seen)) == (options == {'step_scale': 0.0})
+
+
+@pytest.mark.parametrize(
+    ('words', 'message'),
+    [
+        (
+            ['--inner-steps', '2'],
+            'Got --inner-steps or --finetune for the bundle BUNDLE, whose graph is fixed; exp',
+        ),
+        (['--robot', 'panda'], "Bundle 'tiny' was made for robot 'tiny' and does not fit 'panda'"),
+    ],
+)
+def test_bundle_that_cannot_be_run_so_is_refused(
+    tiny_bundle: Bundle,
+    tiny_robot_file: Path,
+    capsys: pytest.CaptureFixture[str],
+    words: list[str],
+    message: str,
+) -> None:
+    command = ['evaluate', str(tiny_bundle.path), '--robot', str(tiny_robot_file), *FEW, *words]
+    assert main(command) == 2
+    assert message.replace('BUNDLE', str(tiny_bundle.path)) in capsys.readouterr().err
+
+
+def test_recorded_figures_are_in_the_manifest_beside_those_without_the_step(
+    tiny_bundle: Bundle, tiny_robot_file: Path, tmp_path: Path
+) -> None:
+    copy = tmp_path / 'tiny'
+    shutil.copytree(tiny_bundle.path, copy)
+    result = run(str(copy), tiny_robot_file, tmp_path / 'result.json', *FEW, '--record')
+    control = result.pop('step_size_zero')
+    assert control['options'] == {'step_scale': 0.0}
+    bundle = load_bundle(copy)
+    assert bundle.sha256 == tiny_bundle.sha256, 'results do not make it another policy'
+    recorded = bundle.manifest['results']
+    assert set(recorded) == {'adapted', 'step_size_zero'}
+    for figures, document in (
+        (recorded['adapted'], result),
+        (recorded['step_size_zero'], control),
+    ):
+        assert figures == {key: document[key] for key in figures}
+        assert figures['seed'] == 2
+        assert figures['trials'] == 3
+
+
+def test_trials_are_as_many_as_in_the_paper_by_default() -> None:
+    args = build_parser('evaluate').parse_args(['evaluate', 'models/push'])
+    assert (args.trials, args.tasks, args.split) == (444, 74, 'test')
+
+
+# --- Videos and mistakes ---------------------------------------------------------------------
+
+
+def test_frames_of_later_failures_are_dropped(monkeypatch: pytest.MonkeyPatch) -> None:
     demo: Demo = make_demo(np.random.default_rng(0))
     failed = [TrialReport(i, False, 1, demo, list(demo.images)) for i in range(4)]
     won = TrialReport(9, True, 0, None, [])

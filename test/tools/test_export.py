@@ -66,6 +66,16 @@ def test_parity_that_is_no_number_is_refused(
     assert not (tmp_path / 'bundle').exists()
 
 
+def test_target_that_cannot_be_made_is_one_line(
+    checkpoint_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / 'file').write_text('in the way')
+    assert run(checkpoint_file, tmp_path / 'file' / 'bundle') == 2
+    shown = capsys.readouterr().err
+    assert shown.startswith(f'mil export: Cannot use {tmp_path}/file (')
+    assert shown.count('\n') == 1
+
+
 def test_target_that_is_a_file_is_refused(tmp_path: Path) -> None:
     (tmp_path / 'file').write_text('')
     with pytest.raises(BundleError, match='exists and is no bundle'):

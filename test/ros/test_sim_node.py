@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from conftest import PATIENCE_S, RunningGraph, start_graph
 import numpy as np
 import pytest
 import rclpy
+from running import PATIENCE_S, RunningGraph, start_graph
 
 from mil_ros.core.errors import OrderError
 from mil_ros.core.robot import load_robot

@@ -11,7 +11,7 @@ import pytest
 from tiny import draw_batch, draw_params, draw_step_sizes, FULL, gradient_of, TASKS, VIDEO
 import torch
 
-from mil_ros.core.types import Demo, Observation
+from mil_ros.core.types import Observation
 from mil_ros.data.dataset import Dataset, save_info, save_task
 from mil_ros.learning import network
 from mil_ros.learning.batches import Normaliser, sample_meta_batch
@@ -179,7 +179,6 @@ def test_state_is_that_of_the_joints_and_tells_nothing_of_objects(
 ) -> None:
     """The paper's state of pushing has twenty numbers; here it is one for each joint."""
     assert set(Observation.__slots__) == {'image', 'joint_positions'}
-    assert set(Demo.__slots__) == {'images', 'joint_positions', 'joint_velocities'}
     joints = len(dataset.info.joint_names)
     for batch in sample_meta_batch(dataset, normaliser, SMALL, 0):
         assert batch.state.shape[2] == batch.actions.shape[2] == batch.final.shape[2] == joints

@@ -8,10 +8,10 @@ import subprocess
 import sys
 import time
 
-from conftest import PATIENCE_S, RunningGraph
 import numpy as np
 import psutil
 import pytest
+from running import PATIENCE_S, RunningGraph
 
 from mil_ros.data.episode import read_streams
 from mil_ros.tools.graph import NodeDiedError

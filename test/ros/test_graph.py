@@ -6,10 +6,10 @@ import json
 from pathlib import Path
 import shutil
 
-from conftest import PATIENCE_S, RunningGraph
 from diagnostic_msgs.msg import DiagnosticStatus
 import numpy as np
 import pytest
+from running import PATIENCE_S, RunningGraph
 from std_msgs.msg import String
 
 from mil_ros.core.errors import MilError

@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from conftest import RunningGraph
 from control_msgs.msg import JointJog
 from diagnostic_msgs.msg import DiagnosticStatus
 import numpy as np
 import pytest
 from rclpy.qos import QoSProfile
+from running import RunningGraph
 
 from mil_ros.core.alignment import AsOf, indices_as_of, Stream
 from mil_ros.core.errors import MilError

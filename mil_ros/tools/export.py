@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from mil_ros.learning.config import MilConfig
 
 PARITY_RAD_S = 1e-4  # largest difference of an action between torch and ONNX Runtime
+_CODE = ('mil_ros', 'config')  # what a bundle is made by, unlike those that lie in models/
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -106,9 +107,14 @@ def _random_demo(rng: np.random.Generator, config: MilConfig, normaliser: Normal
 
 
 def _commit() -> str:
-    """Return the source's git commit, with a mark if it was changed since."""
-    command = ['git', '-C', str(share_dir()), 'describe', '--always', '--dirty', '--abbrev=12']
+    """Return the source's git commit, with a mark if the code was changed since."""
     try:
-        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+        head = _git('rev-parse', '--short=12', 'HEAD')
+        return f'{head}-dirty' if _git('status', '--porcelain', '--', *_CODE) else head
     except (OSError, subprocess.CalledProcessError):
         return 'unknown'
+
+
+def _git(*words: str) -> str:
+    command = ['git', '-C', str(share_dir()), *words]
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()

@@ -7,6 +7,7 @@ import copy
 from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
+import signal
 from typing import Any, TYPE_CHECKING
 
 import numpy as np
@@ -23,6 +24,9 @@ if TYPE_CHECKING:
 
     from mil_ros.inference.bundle import Bundle
     from mil_ros.learning.checkpoint import Checkpoint
+
+# A shell that starts something in the background has it ignore Ctrl-C, and so would all the tests.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 SIM_PANDA = share_dir() / 'config' / 'robots' / 'sim_panda.yaml'
 

@@ -157,7 +157,8 @@ def test_colcon_test_runs_the_tests(workspace: Path) -> None:
 @pytest.mark.parametrize(
     ('task', 'verbs'),
     [
-        ('push', ['collect', 'train', 'export']),
+        ('place', ['collect', 'train', 'export']),
+        ('push', ['collect', 'train', 'train', 'export']),  # goes on from its first training
         ('reach-video', ['collect', 'train', 'export', 'train', 'export']),
     ],
 )

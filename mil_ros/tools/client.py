@@ -9,7 +9,7 @@ import time
 from typing import Any
 
 from diagnostic_msgs.msg import DiagnosticStatus
-from lifecycle_msgs.srv import ChangeState
+from lifecycle_msgs.srv import ChangeState, GetState
 import numpy as np
 from rcl_interfaces.msg import Parameter, ParameterType, ParameterValue
 from rcl_interfaces.srv import SetParameters
@@ -139,8 +139,15 @@ class GraphClient:
         )
         return report
 
-    def change_state(self, node: str, transition: int, timeout_s: float = 10.0) -> None:
-        """Take a lifecycle node through a transition."""
+    def change_state(self, node: str, transition: int, timeout_s: float = 30.0) -> None:
+        """Take a lifecycle node through a transition.
+
+        An answer to a client that a node has only just heard of can get lost, and a transition
+        must not be asked for twice. A node hears of clients in the order in which they were made,
+        so once it has answered the second it knows the first.
+        """
+        self._find_client(ChangeState, f'/{node}/change_state')
+        self._ask(GetState, f'/{node}/get_state', GetState.Request(), timeout_s)
         request = ChangeState.Request()
         request.transition.id = transition
         if not self._call(ChangeState, f'/{node}/change_state', request, timeout_s).success:

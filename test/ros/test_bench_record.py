@@ -39,9 +39,8 @@ def test_every_row_is_there_in_the_one_form(
     rows = {row['name']: row for row in document['rows']}
     assert {name: rows[name]['unit'] for name in ROWS} == ROWS
     assert code == (0 if all(row['ok'] for row in rows.values()) else 1)
-    assert rows['preroll_ms']['value'] > 0.0
+    assert (rows['preroll_ms']['limit'], rows['killed_lost_s']['limit']) == (0.0, 1.0)
     assert rows['cores']['value'] > 0.0
-    assert rows['killed_lost_s']['value'] < 1.0
     assert rows['rosbags_mb_s']['value'] > 0.0
     assert json.loads(capsys.readouterr().out) == document
     assert not (tmp_path / 'record').exists()

@@ -42,7 +42,7 @@ def read_streams(path: Path, robot: RobotDescription) -> EpisodeStreams:
         DemoError: If it was recorded with another arm.
     """
     required = (robot.topics.image, robot.topics.joint_states)
-    messages = _read_messages(path, (*required, TELEOP_TOPIC))
+    messages = read_messages(path, (*required, TELEOP_TOPIC))
     for topic in required:
         if not messages[topic]:
             raise EpisodeError(
@@ -107,8 +107,12 @@ def read_raw(path: Path, topics: Collection[str]) -> dict[str, list[tuple[bytes,
     return found
 
 
-def _read_messages(path: Path, topics: tuple[str, ...]) -> dict[str, list[Any]]:
-    """Return the messages of each topic, sorted by header stamp."""
+def read_messages(path: Path, topics: tuple[str, ...]) -> dict[str, list[Any]]:
+    """Return the messages of each topic, sorted by header stamp.
+
+    Raises:
+        EpisodeError: If the episode is missing, truncated or damaged.
+    """
     found: dict[str, list[Any]] = {}
     for topic, raw in read_raw(path, topics).items():
         try:

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from rosbags.rosbag2 import Reader
 
 from mil_ros.core.alignment import common_moments, indices_as_of, Stream
 from mil_ros.core.errors import DemoError, EpisodeError, StaleDataError
@@ -15,7 +13,8 @@ from mil_ros.core.images import resize_area
 from mil_ros.core.robot import RobotDescription
 from mil_ros.core.types import Demo
 from mil_ros.data.episode import load_demo, read_provenance
-from mil_ros.data.messages import image_to_rgb, stamp_ns, typestore
+from mil_ros.data.episode_streams import read_messages
+from mil_ros.data.messages import image_to_rgb, stamp_ns
 
 
 def load_shown(path: Path, robot: RobotDescription, modality: str) -> Demo:
@@ -55,7 +54,7 @@ def load_video(path: Path, robot: RobotDescription) -> NDArray[np.uint8]:
         DemoError: If its images are not of the robot's camera.
     """
     topic, camera, policy = robot.topics.image, robot.camera, robot.policy
-    messages = sorted(_read_images(path, topic), key=lambda m: stamp_ns(m.header))
+    messages = read_messages(path, (topic,))[topic]
     stamps_ns = np.array([stamp_ns(m.header) for m in messages], dtype=np.int64)
     stream = Stream(topic, stamps_ns, camera.max_age_s)
     try:
@@ -79,19 +78,3 @@ def load_video(path: Path, robot: RobotDescription) -> NDArray[np.uint8]:
             )
         frames.append(resize_area(image, policy.image_height, policy.image_width))
     return np.stack(frames)
-
-
-def _read_images(path: Path, topic: str) -> list[Any]:
-    read_provenance(path)  # says in a sentence what is wrong with a folder that is no episode
-    try:
-        with Reader(path) as reader:
-            connections = [c for c in reader.connections if c.topic == topic]
-            return [
-                typestore().deserialize_cdr(raw, connection.msgtype)
-                for connection, _, raw in reader.messages(connections)
-            ]
-    except Exception as err:  # the storage readers raise struct, index and zlib errors alike
-        raise EpisodeError(
-            f'Episode {path.name} is truncated or damaged ({type(err).__name__}: {err}); '
-            'expected whole messages, import or record it again.'
-        ) from err

@@ -23,13 +23,17 @@ _UNITS = {'hz': ' Hz', 's': ' s', 'rad': ' rad'}
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Joint:
-    """One joint as its maker rates it; the fractions in `Limits` apply on top."""
+    """One joint as its maker rates it; the fractions in `Limits` apply on top.
+
+    `jerk_rad_s3` may be left out: the change of acceleration is not limited then.
+    """
 
     name: str
     lower_rad: float
     upper_rad: float
     velocity_rad_s: float
     acceleration_rad_s2: float
+    jerk_rad_s3: float = math.inf
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,6 +43,7 @@ class Limits:
     velocity_fraction: float
     acceleration_fraction: float
     position_margin_rad: float
+    jerk_fraction: float = 1.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,6 +55,8 @@ class Topics:
     command: str
     servo_status: str
     switch_command_type: str
+    pause_servo: str = '/servo_node/pause_servo'
+    robot_description: str = '/robot_description'
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,12 +93,48 @@ class PolicyRate:
 class GuardSettings:
     """The command stream: rate, how long a silent source keeps its say, and the deadman switch.
 
-    With `deadman`, the arm moves only while a fresh True comes on ``/teleop/deadman``.
+    With `deadman`, the arm moves only while a fresh True comes on ``/teleop/deadman``. A person
+    at a joystick has `source_timeout_s`; the policy, which repeats its command faster than it
+    makes them, `policy_timeout_s`.
     """
 
     rate_hz: float
     source_timeout_s: float
     deadman: bool
+    policy_timeout_s: float = 0.1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tool:
+    """Limits at the tool, by the URDF's kinematics; a robot file may leave all of it out.
+
+    Attributes:
+        link: Of the URDF, whose origin is limited; empty for no limit.
+        speed_m_s: Its highest speed; 0 for no cap.
+        workspace_lower_m: Corner of the box that it must stay in, (3,) in the URDF's root frame;
+            empty for no box.
+        workspace_upper_m: The opposite corner.
+    """
+
+    link: str = ''
+    speed_m_s: float = 0.0
+    workspace_lower_m: tuple[float, ...] = ()
+    workspace_upper_m: tuple[float, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MoveIt:
+    """Where MoveIt's configuration of the arm is found; a robot file may leave all of it out.
+
+    Attributes:
+        group: Planning group of the arm; empty for an arm without MoveIt.
+        config_package: Vendor's package with the MoveIt configuration.
+        config_name: Robot name that MoveItConfigsBuilder is given.
+    """
+
+    group: str = ''
+    config_package: str = ''
+    config_name: str = ''
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -130,6 +173,8 @@ class RobotDescription:
     policy: PolicyRate
     guard: GuardSettings
     action: ActionSettings = ActionSettings()
+    tool: Tool = Tool()
+    moveit: MoveIt = MoveIt()
     sha256: str = ''
 
     def __post_init__(self) -> None:
@@ -150,6 +195,16 @@ class RobotDescription:
         """Acceleration limit in use per joint, (J,) in rad/s^2."""
         rated = np.array([j.acceleration_rad_s2 for j in self.joints])
         return rated * self.limits.acceleration_fraction
+
+    @property
+    def jerk_limits(self) -> NDArray[np.float64]:
+        """Jerk limit in use per joint, (J,) in rad/s^3; infinite where there is none."""
+        return np.array([j.jerk_rad_s3 for j in self.joints]) * self.limits.jerk_fraction
+
+    @property
+    def rated_velocities(self) -> NDArray[np.float64]:
+        """Speed that the maker allows per joint, (J,) in rad/s; no command may ask for more."""
+        return np.array([j.velocity_rad_s for j in self.joints])
 
     @property
     def lower_limits(self) -> NDArray[np.float64]:
@@ -204,6 +259,8 @@ def load_robot(name_or_path: str | Path) -> RobotDescription:
         'policy': PolicyRate,
         'guard': GuardSettings,
         'action': ActionSettings,
+        'tool': Tool,
+        'moveit': MoveIt,
     }
     for key in [key for key in sections if key in fields]:
         parsed[key] = _build(sections[key], fields[key], f'{where}: {key}')
@@ -237,6 +294,9 @@ def _build(kind: type, document: object, where: str) -> Any:
             continue
         value, wanted = values[field.name], str(field.type)
         is_bool = isinstance(value, bool)
+        if wanted.startswith('tuple'):
+            values[field.name] = _floats(value, f'{where}.{field.name}')
+            continue
         accepted = {
             'float': isinstance(value, int | float) and not is_bool,
             'int': isinstance(value, int) and not is_bool,
@@ -262,6 +322,7 @@ def _check(robot: RobotDescription) -> None:
     _check_numbers(robot)
     _check_home(robot)
     _check_action(robot)
+    _check_tool(robot)
 
 
 def _check_joints(robot: RobotDescription) -> None:
@@ -279,6 +340,11 @@ def _check_joints(robot: RobotDescription) -> None:
                 f'{robot.name}: {joint.name} has velocity {joint.velocity_rad_s} rad/s and '
                 f'acceleration {joint.acceleration_rad_s2} rad/s^2; expected both above 0 and '
                 'finite.'
+            )
+        if not joint.jerk_rad_s3 > 0:
+            raise ConfigError(
+                f'{robot.name}: {joint.name} has jerk_rad_s3={joint.jerk_rad_s3}; expected it '
+                'above 0, or leave it out for no limit.'
             )
 
 
@@ -317,6 +383,8 @@ def _check_numbers(robot: RobotDescription) -> None:
         'policy.start_tolerance_rad': (policy.start_tolerance_rad, 0.0, 10.0),
         'guard.rate_hz': (robot.guard.rate_hz, 0.0, 1000.0),
         'guard.source_timeout_s': (robot.guard.source_timeout_s, 0.0, 1.0),
+        'guard.policy_timeout_s': (robot.guard.policy_timeout_s, 0.0, 1.0),
+        'limits.jerk_fraction': (robot.limits.jerk_fraction, 0.0, 1.0),
     }
     for key, (value, above, most) in ranges.items():
         if not above < value <= most:  # also refuses NaN
@@ -343,4 +411,25 @@ def _check_action(robot: RobotDescription) -> None:
         raise ConfigError(
             f'{robot.name}: action.cutoff_hz is {action.cutoff_hz}; expected above 0 and below '
             f'half of joint_states.rate_hz, {nyquist_hz:g} Hz.'
+        )
+
+
+def _check_tool(robot: RobotDescription) -> None:
+    tool, name = robot.tool, robot.name
+    if not 0.0 <= tool.speed_m_s < math.inf:
+        raise ConfigError(f'{name}: tool.speed_m_s is {tool.speed_m_s}; expected 0 or more m/s.')
+    low, high = tool.workspace_lower_m, tool.workspace_upper_m
+    if len(low) != len(high) or len(low) not in (0, 3):
+        raise ConfigError(
+            f'{name}: tool.workspace_lower_m has {len(low)} values and workspace_upper_m '
+            f'{len(high)}; expected 3 each (x, y, z in m), or none.'
+        )
+    if not all(a < b for a, b in zip(low, high, strict=True)):
+        raise ConfigError(
+            f'{name}: tool.workspace_lower_m is {list(low)} and workspace_upper_m {list(high)}; '
+            'expected every value of the first below that of the second.'
+        )
+    if not tool.link and (tool.speed_m_s or low):
+        raise ConfigError(
+            f'{name}: tool has limits but no link; expected the name of a link of the URDF.'
         )

@@ -12,7 +12,7 @@ import pytest
 
 from mil_ros.core.errors import ConfigError
 from mil_ros.core.resources import share_dir
-from mil_ros.core.robot import ActionSettings, load_robot, RobotDescription
+from mil_ros.core.robot import ActionSettings, load_robot, RobotDescription, Tool
 
 Load = Callable[[dict[str, Any]], RobotDescription]
 SHIPPED = sorted((share_dir() / 'config' / 'robots').glob('*.yaml'))
@@ -78,6 +78,23 @@ def test_joint_order_of_the_file_is_kept(load: Load, document: dict[str, Any]) -
     np.testing.assert_array_equal(robot.home, document['home_rad'])
 
 
+def test_jerk_and_tool_may_be_left_out(load: Load, document: dict[str, Any]) -> None:
+    robot = load(document)
+    assert np.isinf(robot.jerk_limits).all()
+    assert robot.tool == Tool()
+    document['limits']['jerk_fraction'] = 0.5
+    for joint in document['joints']:
+        joint['jerk_rad_s3'] = 100.0
+    document['tool'] = {
+        'link': 'tip',
+        'workspace_lower_m': [0, 0, 0],
+        'workspace_upper_m': [1, 1, 1],
+    }
+    robot = load(document)
+    np.testing.assert_array_equal(robot.jerk_limits, 50.0)
+    assert robot.tool.workspace_upper_m == (1.0, 1.0, 1.0)
+
+
 def put(*path: str | int, value: Any) -> Callable[[dict[str, Any]], None]:
     """Return a change that sets one entry of a nested document."""
 
@@ -101,6 +118,37 @@ def drop(*path: str | int) -> Callable[[dict[str, Any]], None]:
 
 
 MISTAKES = {
+    'jerk of zero': (
+        put('joints', 0, 'jerk_rad_s3', value=0.0),
+        r'panda_joint1 has jerk_rad_s3=0\.0; expected it above 0, or leave it out',
+    ),
+    'negative tool speed': (
+        put('tool', value={'link': 'tip', 'speed_m_s': -1.0}),
+        r'tool\.speed_m_s is -1\.0; expected 0 or more m/s',
+    ),
+    'flat workspace': (
+        put('tool', value={'link': 'tip', 'workspace_lower_m': [0.0, 0.0]}),
+        r'workspace_lower_m has 2 values and workspace_upper_m 0; expected 3 each',
+    ),
+    'reversed workspace': (
+        put(
+            'tool',
+            value={
+                'link': 'tip',
+                'workspace_lower_m': [0.0, 0.0, 1.0],
+                'workspace_upper_m': [1.0, 1.0, 0.5],
+            },
+        ),
+        r'expected every value of the first below that of the second',
+    ),
+    'tool without link': (
+        put('tool', value={'speed_m_s': 0.25}),
+        r'tool has limits but no link; expected the name of a link of the URDF',
+    ),
+    'policy time-out out of range': (
+        put('guard', 'policy_timeout_s', value=0.0),
+        r'guard\.policy_timeout_s is 0\.0; expected \(0, 1\] s',
+    ),
     'unknown key': (
         put('colour', value='red'),
         r"arm\.yaml has unknown keys \['colour'\] and lacks \[\]; expected exactly",

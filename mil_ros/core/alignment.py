@@ -105,8 +105,8 @@ def check_gaps(stream: Stream) -> None:
         )
 
 
-def common_moments(streams: list[Stream], rate_hz: float) -> NDArray[np.int64]:
-    """Return evenly spaced moments during which every stream is alive, (M,) in ns.
+def common_span(streams: list[Stream]) -> tuple[int, int]:
+    """Return the first and the last moment at which every stream is alive, in ns.
 
     Raises:
         StaleDataError: If a stream is empty or the streams do not overlap.
@@ -121,4 +121,14 @@ def common_moments(streams: list[Stream], rate_hz: float) -> NDArray[np.int64]:
             f'The streams {", ".join(s.name for s in streams)} never run at the same time; '
             'expected them to overlap, check that their clocks agree.'
         )
+    return start, stop
+
+
+def common_moments(streams: list[Stream], rate_hz: float) -> NDArray[np.int64]:
+    """Return evenly spaced moments during which every stream is alive, (M,) in ns.
+
+    Raises:
+        StaleDataError: As `common_span`.
+    """
+    start, stop = common_span(streams)
     return np.arange(start, stop + 1, round(NS_PER_S / rate_hz), dtype=np.int64)

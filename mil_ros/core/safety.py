@@ -7,98 +7,166 @@ emergency stop comes first.
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import Enum
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
+from mil_ros.core.arbitration import Arbiter
 from mil_ros.core.errors import OrderError
+from mil_ros.core.motion import approach, Bounds, Motion, share_within, velocity_range
 from mil_ros.core.robot import RobotDescription
 from mil_ros.core.types import Vector
 
-SOURCES = ('teleop', 'policy')  # the first one that speaks has its way: a human beats the policy
-REST_RAD_S = 0.01
-SERVO_SILENCE_S = 0.25
-RESET_COOLDOWN_S = 0.5
-# moveit_msgs/ServoStatus codes at which the arm must not be driven on
-SERVO_STOP_CODES = {-1: 'INVALID', 2: 'HALT_FOR_SINGULARITY', 5: 'HALT_FOR_COLLISION'}
+TELEOP, PLANNER, POLICY = 'teleop', 'planner', 'policy'  # a human beats a plan beats the policy
+REST_RAD_S: Final = 0.01
+SERVO_SILENCE_S: Final = 0.2
+RESET_COOLDOWN_S: Final = 0.5
+# moveit_msgs/ServoStatus codes at which the arm must not be driven on, or only slowly
+SERVO_STOP_CODES: Final = {
+    -1: 'INVALID',
+    2: 'HALT_FOR_SINGULARITY',
+    5: 'HALT_FOR_COLLISION',
+    6: 'JOINT_BOUND',
+}
+SERVO_SLOW_CODES: Final = {
+    1: 'DECELERATE_FOR_APPROACHING_SINGULARITY',
+    3: 'DECELERATE_FOR_LEAVING_SINGULARITY',
+    4: 'DECELERATE_FOR_COLLISION',
+}
+_SLOW_SHARE: Final = 0.5
+_CLOCK_TOLERANCE_S: Final = 0.02  # by which a stamp may seem to lie in the future
 
 
 class GuardState(str, Enum):
     """What the guard does with commands."""
 
-    WAITING = 'waiting'  # no joint states or no Servo yet
+    WAITING = 'waiting'  # something that it needs is missing
     DISABLED = 'disabled'  # the deadman switch is not held
     READY = 'ready'  # nobody commands
-    TELEOP = 'teleop'
-    POLICY = 'policy'
+    TELEOP = TELEOP
+    PLANNER = PLANNER
+    POLICY = POLICY
     FAULT = 'fault'
 
 
-@dataclass(slots=True)
-class _Command:
-    velocities: Vector
-    at_s: float
+def find_flaw(robot: RobotDescription, names: Sequence[str], velocities: Sequence[float]) -> str:
+    """Return what is wrong with a command, or nothing.
+
+    What asks for more than the limits in use is only scaled; more than the maker of the arm
+    allows at all is asked for by nobody in their right mind.
+    """
+    expected = robot.joint_names
+    if not len(names) == len(velocities) == len(expected) or set(names) != set(expected):
+        return (
+            f'{len(velocities)} velocities for joints {list(names)}, expected one each for '
+            f'{list(expected)}; check the robot file of the sender'
+        )
+    ordered = np.asarray(velocities, dtype=np.float64)
+    if not np.isfinite(ordered).all():
+        return (
+            f'non-finite velocities {ordered.tolist()}, expected finite numbers; see the log of '
+            'the sender'
+        )
+    rated = dict(zip(expected, robot.rated_velocities, strict=True))
+    for name, velocity in zip(names, velocities, strict=True):
+        if abs(velocity) > rated[name]:
+            return (
+                f'{velocity:.3f} rad/s for {name}, expected at most the {rated[name]:g} that its '
+                'maker allows; see the log of the sender'
+            )
+    return ''
 
 
 @dataclass(eq=False)
 class CommandGuard:
-    """Arbitrates, limits and stops; every method takes the steady time in s."""
+    """Arbitrates, limits and stops; every method takes the steady time in s.
+
+    Attributes:
+        robot: Limits and topics.
+        began_s: When the guard was started.
+        fault: Why it stopped; None without a fault.
+        why: What it waits for, or which stream it does not take up; empty if all is well.
+        hits: How many commands were changed by which kind of limit.
+    """
 
     robot: RobotDescription
+    began_s: float
     fault: str | None = None
-    _commands: dict[str, _Command] = field(default_factory=dict)
-    _output: Vector = field(init=False)
+    why: str = ''
+    hits: Counter[str] = field(default_factory=Counter)
+    _bounds: Bounds = field(init=False)
+    _arbiter: Arbiter = field(init=False)
+    _motion: Motion = field(init=False)
+    _active: str = ''
     _positions: Vector | None = None
     _velocities: Vector | None = None
-    _joints_at_s: float = -np.inf
+    _measured_s: float = -np.inf
     _servo_at_s: float = -np.inf
+    _servo_code: int = 0
+    _is_servo_switched: bool = False
     _deadman_at_s: float = -np.inf
     _fault_at_s: float = -np.inf
     _tick_at_s: float | None = None
+    _obstacles: dict[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        self._output = np.zeros(len(self.robot.joints))
+        settings = self.robot.guard
+        self._bounds = Bounds.of(self.robot)
+        self._motion = Motion.rest((len(self.robot.joints),))
+        timeouts_s = {
+            TELEOP: settings.source_timeout_s,
+            PLANNER: settings.policy_timeout_s,
+            POLICY: settings.policy_timeout_s,
+        }
+        self._arbiter = Arbiter(timeouts_s, self.began_s)
 
     @property
     def output(self) -> Vector:
         """The newest command that was let through, (J,) in rad/s."""
-        return self._output.copy()
+        return self._motion.velocities.copy()
+
+    # What comes in
 
     def on_command(
-        self, source: str, names: list[str], velocities: list[float], now_s: float
-    ) -> None:
-        """Take a command from a source; a malformed one is a fault and never sent on."""
-        expected = self.robot.joint_names
-        if not len(names) == len(velocities) == len(expected) or set(names) != set(expected):
-            self.stop(
-                f'{source} sent {len(velocities)} velocities for joints {list(names)}, expected '
-                f'one each for {list(expected)}; check the robot file of the sender.',
-                now_s,
-            )
-            return
+        self, source: str, names: Sequence[str], velocities: Sequence[float], now_s: float
+    ) -> bool:
+        """Take a command from a source; a malformed one is a fault and never sent on.
+
+        Returns:
+            Whether it says anything new.
+        """
+        flaw = find_flaw(self.robot, names, velocities)
+        if flaw:
+            self.stop(f'{source} sent {flaw}.', now_s)
+            return True
         by_name = dict(zip(names, velocities, strict=True))
-        ordered = np.array([by_name[name] for name in expected], dtype=np.float64)
-        if not np.isfinite(ordered).all():
-            self.stop(
-                f'{source} sent non-finite velocities {ordered.tolist()}, expected finite '
-                'numbers; see its log.',
-                now_s,
-            )
-            return
-        self._commands[source] = _Command(ordered, now_s)
+        ordered = np.array([by_name[name] for name in self.robot.joint_names], dtype=np.float64)
+        return self._arbiter.take(source, ordered, now_s)
 
     def on_joint_state(
-        self, positions: NDArray[np.float64], velocities: NDArray[np.float64], now_s: float
+        self,
+        positions: NDArray[np.float64],
+        velocities: NDArray[np.float64],
+        now_s: float,
+        age_s: float = 0.0,
     ) -> None:
-        """Take measured positions and velocities in robot-file order, (J,) each."""
+        """Take a measurement in robot-file order, (J,) each, and how old its stamp is.
+
+        One that seems to come from the future was stamped by another clock: nobody can tell how
+        old it is.
+        """
         self._positions, self._velocities = positions, velocities
-        self._joints_at_s = now_s
+        is_future = age_s < -_CLOCK_TOLERANCE_S
+        self._measured_s = -np.inf if is_future else now_s - age_s
 
     def on_servo_status(self, code: int, message: str, now_s: float) -> None:
         """Take Servo's status; codes that mean a halt are faults."""
-        self._servo_at_s = now_s
+        self._servo_at_s, self._servo_code = now_s, code
         if code in SERVO_STOP_CODES:
             self.stop(
                 f'Servo reports {SERVO_STOP_CODES[code]} ({message or "no detail"}), expected '
@@ -106,16 +174,32 @@ class CommandGuard:
                 now_s,
             )
 
+    def on_servo_switched(self, is_switched: bool) -> None:
+        """Take whether Servo has agreed to joint jogging."""
+        self._is_servo_switched = is_switched
+
     def on_deadman(self, is_held: bool, now_s: float) -> None:
         """Take the state of the enabling switch; only a fresh True lets the arm move."""
         self._deadman_at_s = now_s if is_held else -np.inf
+
+    def on_obstacle(self, name: str, reason: str, now_s: float) -> None:
+        """Take a condition under which nothing may move, or its end, which has no reason.
+
+        In motion it is a fault; at rest the guard waits for its end.
+        """
+        if not reason:
+            self._obstacles.pop(name, None)
+            return
+        self._obstacles[name] = reason
+        if not self._motion.is_rest:
+            self.stop(reason, now_s)
 
     def stop(self, reason: str, now_s: float) -> None:
         """Latch a fault; the first reason is kept until `reset`."""
         if self.fault is None:
             self.fault = reason
             self._fault_at_s = now_s
-        self._commands.clear()
+        self._arbiter.bar()
 
     def reset(self, now_s: float) -> str:
         """Clear the fault and return what it was.
@@ -131,12 +215,10 @@ class CommandGuard:
                 f'Reset refused: the fault is {now_s - self._fault_at_s:.2f} s old, expected at '
                 f'least {RESET_COOLDOWN_S} s; wait and call it again.'
             )
-        age_s = now_s - self._joints_at_s
-        if age_s > self.robot.joint_states.max_age_s:
+        reason = self._joints_doubt(now_s)
+        if reason:
             raise OrderError(
-                f'Reset refused: {self.robot.topics.joint_states} has been silent for '
-                f'{age_s:.3f} s, expected at most {self.robot.joint_states.max_age_s:g} s, so '
-                'nobody knows whether the arm rests; check the driver.'
+                f'Reset refused: {reason} Nobody knows whether the arm rests; check the driver.'
             )
         if not self.is_at_rest:
             raise OrderError(
@@ -144,15 +226,17 @@ class CommandGuard:
                 f'{REST_RAD_S} rad/s; wait until it rests.'
             )
         cause, self.fault = self.fault, None
-        self._commands.clear()
+        self._arbiter.bar()
         return cause
+
+    # What goes out
 
     @property
     def is_at_rest(self) -> bool:
         """Whether the output is zero and every measured joint velocity is near it."""
         measured = self._velocities
         still = measured is not None and bool(np.all(np.abs(measured) < REST_RAD_S))
-        return still and not self._output.any()
+        return still and self._motion.is_rest
 
     def tick(self, now_s: float) -> tuple[Vector, GuardState]:
         """Return the command to send now, (J,) in rad/s, and the state that explains it."""
@@ -160,81 +244,113 @@ class CommandGuard:
         since_s = 1.0 / rate_hz if self._tick_at_s is None else now_s - self._tick_at_s
         self._tick_at_s = now_s
         dt_s = float(np.clip(since_s, 0.0, 2.0 / rate_hz))  # a late tick must not jump
+        if self.fault is None and not self._motion.is_rest:
+            doubt = self._doubt_in_motion(now_s)
+            if doubt:
+                self.stop(doubt, now_s)
         state, target = self._decide(now_s)
-        self._output = self._approach(target, dt_s)
+        self._limit(target, dt_s)
         return self.output, state
+
+    def _doubt_in_motion(self, now_s: float) -> str:
+        """Return why the arm must not move on, or nothing."""
+        joints = self._joints_doubt(now_s)
+        if joints:
+            return f'{joints} It happened in motion; check the driver.'
+        servo_age_s = now_s - self._servo_at_s
+        if servo_age_s > SERVO_SILENCE_S:
+            return (
+                f'{self.robot.topics.servo_status} has been silent for {servo_age_s:.3f} s in '
+                f'motion, expected at most {SERVO_SILENCE_S} s; check Servo.'
+            )
+        if not self._is_enabled(now_s):
+            return (
+                'The deadman switch was released in motion, expected it held; rest, call ~/reset '
+                'and hold it again.'
+            )
+        if self._active in (PLANNER, POLICY) and self._arbiter.has_fallen_silent(
+            self._active, now_s
+        ):
+            return (
+                f'The {self._active} has been silent in motion for more than '
+                f'{self._arbiter.timeouts_s[self._active]:g} s, expected a command; see whether '
+                'its node runs.'
+            )
+        return ''
+
+    def _joints_doubt(self, now_s: float) -> str:
+        """Return what is wrong with the joint states, or nothing."""
+        topic, most_s = self.robot.topics.joint_states, self.robot.joint_states.max_age_s
+        if self._positions is None:
+            return f'Nothing usable has come on {topic}, expected the joints of the robot file.'
+        if np.isneginf(self._measured_s):
+            return (
+                f'{topic} is stamped later than now, expected stamps by the clock of this machine.'
+            )
+        age_s = now_s - self._measured_s
+        if age_s > most_s:
+            return f'The newest of {topic} is {age_s:.3f} s old, expected at most {most_s:g} s.'
+        return ''
 
     def _decide(self, now_s: float) -> tuple[GuardState, Vector]:
         """Return who has the say and what they want."""
-        zero = np.zeros_like(self._output)
-        joints_age_s = now_s - self._joints_at_s
-        servo_age_s = now_s - self._servo_at_s
-        lost_s = self.robot.joint_states.max_age_s
-        if self._output.any() and self.fault is None:
-            if joints_age_s > lost_s:
-                self.stop(
-                    f'{self.robot.topics.joint_states} has been silent for {joints_age_s:.3f} s '
-                    f'in motion, expected at most {lost_s:g} s; check the driver.',
-                    now_s,
-                )
-            elif servo_age_s > SERVO_SILENCE_S:
-                self.stop(
-                    f'{self.robot.topics.servo_status} has been silent for {servo_age_s:.3f} s '
-                    f'in motion, expected at most {SERVO_SILENCE_S} s; check Servo.',
-                    now_s,
-                )
-            elif not self._is_enabled(now_s):
-                self.stop(
-                    'The deadman switch was released in motion, expected it held; rest, call '
-                    '~/reset and hold it again.',
-                    now_s,
-                )
+        zero = np.zeros_like(self._motion.velocities)
+        self._active = ''
         if self.fault is not None:
+            self.why = self.fault
             return GuardState.FAULT, zero
-        if joints_age_s > lost_s or servo_age_s > SERVO_SILENCE_S:
+        self.why = self._missing(now_s)
+        if self.why:
+            self._arbiter.bar()  # what was missing may come back; motion must not
             return GuardState.WAITING, zero
         if not self._is_enabled(now_s):
+            self.why = 'The deadman switch is not held.'
             return GuardState.DISABLED, zero
-        timeout_s = self.robot.guard.source_timeout_s
-        for source in SOURCES:
-            command = self._commands.get(source)
-            if command is not None and now_s - command.at_s <= timeout_s:
-                return GuardState(source), command.velocities
+        chosen = self._arbiter.choose(now_s)
+        if chosen is not None:
+            self._active, velocities = chosen
+            is_slow = self._servo_code in SERVO_SLOW_CODES
+            if is_slow:
+                self.why = f'Servo reports {SERVO_SLOW_CODES[self._servo_code]}: half the speed.'
+            return GuardState(self._active), velocities * (_SLOW_SHARE if is_slow else 1.0)
+        barred = self._arbiter.barred(now_s)
+        if barred:
+            self.why = (
+                f'Not taken up: {" and ".join(barred)}, which commanded already before; it has '
+                'to send zeros or to pause first.'
+            )
         return GuardState.READY, zero
+
+    def _missing(self, now_s: float) -> str:
+        """Return what is not there that motion needs, or nothing."""
+        if self._obstacles:
+            return next(iter(self._obstacles.values()))
+        joints = self._joints_doubt(now_s)
+        if joints:
+            return joints
+        if now_s - self._servo_at_s > SERVO_SILENCE_S:
+            return f'Nothing comes on {self.robot.topics.servo_status}; start or unpause Servo.'
+        if not self._is_servo_switched:
+            return 'Servo has not agreed to joint jogging yet.'
+        return ''
 
     def _is_enabled(self, now_s: float) -> bool:
         """Whether the deadman switch, if the robot file asks for one, was held just now."""
         settings = self.robot.guard
         return not settings.deadman or now_s - self._deadman_at_s <= settings.source_timeout_s
 
-    def _position_bounds(self) -> tuple[Vector, Vector]:
-        """Return the velocities from which every joint can still stop before its limit."""
-        limits = self.robot.velocity_limits
-        if self._positions is None:
-            return -limits, limits
-        # v^2 = 2 a s, with half of a kept in reserve for the delay down to the arm
-        deceleration = self.robot.acceleration_limits
-        room_up = np.maximum(self.robot.upper_limits - self._positions, 0.0)
-        room_down = np.maximum(self._positions - self.robot.lower_limits, 0.0)
-        low = -np.minimum(limits, np.sqrt(deceleration * room_down))
-        high = np.minimum(limits, np.sqrt(deceleration * room_up))
-        return low, high
-
-    def _approach(self, target: Vector, dt_s: float) -> Vector:
-        """Move the output towards the target within all limits, keeping its direction.
-
-        Speed and acceleration limits scale all joints alike; a joint that must brake for its
-        position limit does not wait for the others.
-        """
-        low, high = self._position_bounds()
-        bound = np.where(target > 0, high, -low)
-        speed = np.abs(target)
-        share = np.divide(bound, speed, out=np.ones_like(bound), where=speed > bound)
-        change = target * share.min() - self._output
-        step = self.robot.acceleration_limits * dt_s
-        over = float(np.max(np.abs(change) / np.maximum(step, 1e-12)))
-        output = self._output + change / max(over, 1.0)
-        bounded: Vector = np.clip(
-            output, np.minimum(low, self._output + step), np.maximum(high, self._output - step)
-        )
-        return bounded
+    def _limit(self, target: Vector, dt_s: float) -> None:
+        """Move the output towards the target within all limits, and count those that it meets."""
+        bounds = self._bounds
+        low, high = -bounds.velocity, bounds.velocity
+        share = float(share_within(target, low, high)[0])
+        self.hits['velocity'] += share < 1.0
+        if self._positions is not None:
+            low, high = velocity_range(self._positions, bounds)
+            narrower = float(share_within(target, low, high)[0])
+            self.hits['position'] += narrower < share
+            share = narrower
+        wanted = target * share
+        self._motion = approach(self._motion, wanted, low, high, bounds, dt_s)
+        is_late = not np.allclose(self._motion.velocities, wanted, rtol=0.0, atol=1e-9)
+        self.hits['acceleration'] += is_late and self.fault is None

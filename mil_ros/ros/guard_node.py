@@ -1,6 +1,7 @@
 """The guard: the only node that commands the arm.
 
-It streams at a fixed rate whatever comes in; all rules are in `core.safety.CommandGuard`.
+It streams at a fixed rate whatever comes in, and at once when a command changes or something is
+wrong; all rules are in `core.safety.CommandGuard`.
 """
 
 from __future__ import annotations
@@ -23,89 +24,155 @@ from rclpy.node import Node
 from sensor_msgs.msg import JointState
 from std_msgs.msg import Bool
 
-from mil_ros.core.errors import DemoError
 from mil_ros.core.robot import load_robot
-from mil_ros.core.safety import CommandGuard, GuardState
-from mil_ros.data.messages import joints_in_order
-from mil_ros.ros.node import add_trigger, COMMAND, LATCHED, NEWEST, run_node, status
+from mil_ros.core.safety import (
+    CommandGuard,
+    GuardState,
+    PLANNER,
+    POLICY,
+    SERVO_SILENCE_S,
+    TELEOP,
+)
+from mil_ros.data.joint_reader import JointReader
+from mil_ros.data.messages import stamp_ns
+from mil_ros.ros.node import add_trigger, COMMAND, NEWEST, now_ns, run_node, StatePublisher
+from mil_ros.ros.parameters import declare_parameters, RobotParameter
 
-_SOURCES = {'teleop': '/teleop/joint_jog', 'policy': '/control/joint_jog'}
+SOURCES = {
+    TELEOP: '/teleop/joint_jog',
+    PLANNER: '/planner/joint_jog',
+    POLICY: '/control/joint_jog',
+}
+DEADMAN = '/teleop/deadman'
 _STATE_PERIOD_S = 0.5
 _SWITCH_PERIOD_S = 1.0
-_STOP_S = 1.0  # how long to stream a stop before the process ends
+_RIVALS_PERIOD_S = 0.025
+_STOP_S = 2.0  # how long to stream a stop before the process ends
 
 
 class GuardNode(Node):
-    """Arbitrates between teleoperation and policy, limits, and stops."""
+    """Arbitrates between person, planner and policy, limits, and stops."""
 
     def __init__(self) -> None:
         """Subscribe to everything that could want or forbid motion."""
         super().__init__('guard')
-        self.robot = load_robot(self.declare_parameter('robot', 'sim_panda').value)
-        self.guard = CommandGuard(self.robot)
+        self.robot = load_robot(declare_parameters(self, RobotParameter).robot)
+        self.guard = CommandGuard(self.robot, time.monotonic())
+        self._joints = JointReader(self.robot.joint_names)
         self._shown: tuple[GuardState, str | None] | None = None
+        self._servo_at_s = -math.inf
         self._is_switched = False
         self._is_finishing = False
+        self._message = JointJog(joint_names=list(self.robot.joint_names))
+        self._commands = self.create_publisher(JointJog, self.robot.topics.command, COMMAND)
+        self._state = StatePublisher(self)
+        self._subscribe()
+        self._switch = self.create_client(ServoCommandType, self.robot.topics.switch_command_type)
+        add_trigger(self, '~/estop', self._estop)
+        add_trigger(self, '~/reset', self._reset)
+        steady = Clock(clock_type=ClockType.STEADY_TIME)  # no clock step can freeze the stream
+        for period_s, callback in (
+            (1.0 / self.robot.guard.rate_hz, self._tick),
+            (_SWITCH_PERIOD_S, self._switch_servo),
+            (_RIVALS_PERIOD_S, self._look_for_rivals),
+            (_STATE_PERIOD_S, self._repeat_state),
+        ):
+            self.create_timer(period_s, callback, clock=steady)
+        self._switch_servo()
+
+    def _subscribe(self) -> None:
         topics = self.robot.topics
-        self._commands = self.create_publisher(JointJog, topics.command, COMMAND)
-        self._state = self.create_publisher(DiagnosticStatus, '~/state', LATCHED)
-        for source, topic in _SOURCES.items():
+        for source, topic in SOURCES.items():
             self.create_subscription(JointJog, topic, partial(self._on_jog, source), COMMAND)
         self.create_subscription(JointState, topics.joint_states, self._on_joints, NEWEST)
         self.create_subscription(ServoStatus, topics.servo_status, self._on_servo, NEWEST)
         if self.robot.guard.deadman:
-            self.create_subscription(Bool, '/teleop/deadman', self._on_deadman, NEWEST)
-        self._switch = self.create_client(ServoCommandType, topics.switch_command_type)
-        add_trigger(self, '~/estop', self._estop)
-        add_trigger(self, '~/reset', self._reset)
-        steady = Clock(clock_type=ClockType.STEADY_TIME)  # no clock step can freeze the stream
-        self._stream = self.create_timer(1.0 / self.robot.guard.rate_hz, self._tick, clock=steady)
-        self.create_timer(_SWITCH_PERIOD_S, self._switch_servo, clock=steady)
-        self.create_timer(_STATE_PERIOD_S, self._repeat_state, clock=steady)
-        self._switch_servo()
+            self.create_subscription(Bool, DEADMAN, self._on_deadman, NEWEST)
+
+    # Services
 
     def _estop(self) -> str:
         self.guard.stop('Emergency stop was called on ~/estop.', time.monotonic())
+        self._tick()
         return 'Stopping; call ~/reset at rest to go on.'
 
     def _reset(self) -> str:
         return f'Cleared: {self.guard.reset(time.monotonic())}'
 
+    # What comes in
+
     def _on_jog(self, source: str, message: JointJog) -> None:
-        names, velocities = list(message.joint_names), list(message.velocities)
-        self.guard.on_command(source, names, velocities, time.monotonic())
+        is_news = self.guard.on_command(
+            source, message.joint_names, message.velocities, time.monotonic()
+        )
+        if is_news:
+            self._tick()  # a fresh command need not wait for its turn
 
     def _on_joints(self, message: JointState) -> None:
-        names, expected = list(message.name), self.robot.joint_names
-        try:
-            positions = joints_in_order(names, message.position, expected, 'joint_states')
-            velocities = joints_in_order(names, message.velocity, expected, 'joint_states')
-        except DemoError:
+        positions = self._joints.positions(message)
+        velocities = None if positions is None else self._joints.velocities(message)
+        if positions is None or velocities is None:
             return  # another publisher's joints (a gripper, say); silence of ours is watched
         if np.isfinite(positions).all() and np.isfinite(velocities).all():
-            self.guard.on_joint_state(positions, velocities, time.monotonic())
+            age_s = (now_ns(self) - stamp_ns(message.header)) / 1e9
+            self.guard.on_joint_state(positions, velocities, time.monotonic(), age_s)
 
     def _on_servo(self, message: ServoStatus) -> None:
-        self.guard.on_servo_status(int(message.code), message.message, time.monotonic())
+        self._servo_at_s = time.monotonic()
+        self.guard.on_servo_status(int(message.code), message.message, self._servo_at_s)
+        self._react()
 
     def _on_deadman(self, message: Bool) -> None:
         self.guard.on_deadman(bool(message.data), time.monotonic())
+        if not message.data:
+            self._tick()
+
+    def _react(self) -> None:
+        """Do not wait for the next turn to stop."""
+        if self.guard.fault is not None and self._shown != (GuardState.FAULT, self.guard.fault):
+            self._tick()
+
+    # What is looked after
+
+    def _look_for_rivals(self) -> None:
+        """Nobody else may command the arm."""
+        topic = self.robot.topics.command
+        reason = ''
+        if self.count_publishers(topic) > 1:
+            own = self.get_fully_qualified_name()
+            infos = self.get_publishers_info_by_topic(topic)
+            names = [f'{i.node_namespace.rstrip("/")}/{i.node_name}' for i in infos]
+            others = [name for name in names if name != own] or ['another guard']
+            reason = (
+                f'{" and ".join(others)} may publish on {topic} too, expected this guard alone; '
+                'end that node.'
+            )
+        self.guard.on_obstacle('rival', reason, time.monotonic())
+        self._react()
 
     def _switch_servo(self) -> None:
-        """Ask Servo for joint jogging until it agrees; it moves nothing before."""
-        if self._is_switched or not self._switch.service_is_ready():
-            return
-        request = ServoCommandType.Request(command_type=int(ServoCommandType.Request.JOINT_JOG))
-        self._switch.call_async(request).add_done_callback(self._on_switched)
+        """Ask Servo for joint jogging until it agrees, and again after it was gone."""
+        if time.monotonic() - self._servo_at_s > SERVO_SILENCE_S:
+            self._set_switched(False)
+        if not self._is_switched and self._switch.service_is_ready():
+            kind = int(ServoCommandType.Request.JOINT_JOG)
+            request = ServoCommandType.Request(command_type=kind)
+            self._switch.call_async(request).add_done_callback(self._on_switched)
 
     def _on_switched(self, future: object) -> None:
-        self._is_switched = bool(future.result().success)  # type: ignore[attr-defined]
+        self._set_switched(bool(future.result().success))  # type: ignore[attr-defined]
         if not self._is_switched:
             self.get_logger().warning('Servo refused joint jogging, expected it to accept it.')
 
+    def _set_switched(self, is_switched: bool) -> None:
+        self._is_switched = is_switched
+        self.guard.on_servo_switched(is_switched)
+
+    # What goes out
+
     def _tick(self) -> None:
         velocities, state = self.guard.tick(time.monotonic())
-        message = JointJog(joint_names=list(self.robot.joint_names))
+        message = self._message
         message.header.stamp = self.get_clock().now().to_msg()
         message.velocities = array.array('d', velocities)
         self._commands.publish(message)
@@ -113,15 +180,20 @@ class GuardNode(Node):
             self._show(state)
 
     def _show(self, state: GuardState) -> None:
-        is_news = self._shown != (state, self.guard.fault)
-        if is_news and self.guard.fault is not None and not self._is_finishing:
-            self.get_logger().error(f'Stopped: {self.guard.fault}')
-        self._shown = (state, self.guard.fault)
-        level = DiagnosticStatus.ERROR if self.guard.fault else DiagnosticStatus.OK
-        speed = float(np.abs(self.guard.output).max())
-        text = self.guard.fault or state.value
+        guard = self.guard
+        is_news = self._shown is None or self._shown[0] is not state
+        if is_news and guard.fault is not None and not self._is_finishing:
+            self.get_logger().error(f'Stopped: {guard.fault}')
+        self._shown = (state, guard.fault)
+        level = DiagnosticStatus.OK
+        if guard.why:
+            level = DiagnosticStatus.ERROR if guard.fault else DiagnosticStatus.WARN
         self._state.publish(
-            status('guard', level, text, state=state.value, speed_rad_s=f'{speed:.3f}')
+            level,
+            guard.why or state.value,
+            state=state.value,
+            speed_rad_s=f'{np.abs(guard.output).max():.3f}',
+            **{f'limited_by_{kind}': count for kind, count in guard.hits.items()},
         )
 
     def _repeat_state(self) -> None:
@@ -132,6 +204,7 @@ class GuardNode(Node):
         """Bring the arm to rest before the process ends."""
         self._is_finishing = True
         self.guard.stop('The guard is shutting down.', time.monotonic())
+        self._tick()
         end_s = time.monotonic() + _STOP_S
         zeros = 0
         while time.monotonic() < end_s and zeros < math.ceil(self.robot.guard.rate_hz / 10):

@@ -9,7 +9,7 @@ import sys
 import threading
 from typing import Any, TypeVar
 
-from diagnostic_msgs.msg import DiagnosticStatus, KeyValue
+from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 import rclpy
 from rclpy.callback_groups import ReentrantCallbackGroup
 from rclpy.executors import Executor, SingleThreadedExecutor
@@ -148,6 +148,29 @@ def in_thread(
 def now_ns(node: Node) -> int:
     """Return the node's clock in ns."""
     return int(node.get_clock().now().nanoseconds)
+
+
+class StatePublisher:
+    """Publishes a node's state on ``~/state``, latched, and on ``/diagnostics``."""
+
+    def __init__(self, node: Node) -> None:
+        """Make both publishers."""
+        self._node = node
+        self._state = node.create_publisher(DiagnosticStatus, '~/state', LATCHED)
+        self._diagnostics = node.create_publisher(DiagnosticArray, '/diagnostics', 10)
+
+    def publish(self, level: bytes, message: str, **values: object) -> None:
+        """Publish a state; see `status`."""
+        entry = status(self._node.get_name(), level, message, **values)
+        self._state.publish(entry)
+        array = DiagnosticArray(status=[entry])
+        array.header.stamp = self._node.get_clock().now().to_msg()
+        self._diagnostics.publish(array)
+
+    def destroy(self) -> None:
+        """Publish no more."""
+        self._node.destroy_publisher(self._state)
+        self._node.destroy_publisher(self._diagnostics)
 
 
 def status(name: str, level: bytes, message: str, **values: object) -> DiagnosticStatus:

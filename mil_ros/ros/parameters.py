@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import Field, field, fields
+from dataclasses import dataclass, Field, field, fields
 from typing import Any, TypeVar
 
 from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescriptor
@@ -70,3 +70,10 @@ def _declare(node: Node, entry: Field[Any]) -> Any:
             f'Parameter {entry.name} of node {node.get_name()} is {value!r}; expected {expected}.'
         ) from None
     return str(value) if isinstance(entry.default, str) else value
+
+
+@dataclass(frozen=True, slots=True)
+class RobotParameter:
+    """What every node of an arm is told."""
+
+    robot: str = parameter('robot file: a shipped name or a path to a .yaml', 'sim_panda')

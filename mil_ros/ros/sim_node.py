@@ -101,6 +101,8 @@ class SimNode(Node):
         duration_s = self.family.demo_steps / self.robot.policy.rate_hz
         self._teleop_end_s = self.simulation.time_s + duration_s
         self._teleop_done = rclpy.task.Future(executor=self.executor)
+        at_rest = np.zeros(len(self.robot.joints))
+        self._teleop.publish(self._jog(self.get_clock().now().to_msg(), at_rest))  # a free stick
         await self._teleop_done
         return self._end_trial()
 

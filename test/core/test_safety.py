@@ -29,12 +29,15 @@ class Arm:
     def __init__(
         self, positions: np.ndarray | None = None, robot: RobotDescription = ROBOT
     ) -> None:
-        self.guard = CommandGuard(robot)
+        self.guard = CommandGuard(robot, began_s=0.0)
+        self.guard.on_servo_switched(True)
         self.positions = ROBOT.home if positions is None else positions.copy()
         self.velocities = np.zeros(J)
         self.now_s = 100.0
         self.state = GuardState.WAITING
         self.has_joints = self.has_servo = True
+        self.servo_code = 0
+        self.age_s = 0.0
 
     def command(self, source: str, velocities: Iterable[float], names: list[str] = NAMES) -> None:
         self.guard.on_command(source, list(names), list(velocities), self.now_s)
@@ -43,9 +46,11 @@ class Arm:
         """Let one period pass: measure, decide, move."""
         self.now_s += period_s
         if self.has_joints:
-            self.guard.on_joint_state(self.positions.copy(), self.velocities, self.now_s)
+            self.guard.on_joint_state(
+                self.positions.copy(), self.velocities, self.now_s, self.age_s
+            )
         if self.has_servo:
-            self.guard.on_servo_status(0, '', self.now_s)
+            self.guard.on_servo_status(self.servo_code, '', self.now_s)
         self.velocities, self.state = self.guard.tick(self.now_s)
         self.positions = self.positions + self.velocities * PERIOD_S
         return self.velocities
@@ -93,8 +98,8 @@ speeds = strategies.one_of(
     strategies.floats(-5.0, 5.0),
     strategies.sampled_from([0.0, 1e-9, 1e3, -1e3, float('nan'), float('inf'), -float('inf')]),
 )
-finite_speeds = strategies.floats(-5.0, 5.0) | strategies.sampled_from([0.0, 1e3, -1e3])
-sources = strategies.sampled_from(['teleop', 'policy'])
+finite_speeds = strategies.floats(-2.175, 2.175)
+sources = strategies.sampled_from(['teleop', 'planner', 'policy'])
 
 
 def pieces(
@@ -174,8 +179,8 @@ def run_inside_limits(start: np.ndarray, script: list[Piece]) -> None:
 
 
 @settings(quick, max_examples=200)
-@given(strategies.lists(strategies.floats(-4.0, 4.0), min_size=J, max_size=J))
-@example([4.0, -1e-3, 0.0, 0.0, 0.0, 0.0, 0.0])
+@given(strategies.lists(strategies.floats(-2.1, 2.1), min_size=J, max_size=J))
+@example([2.1, -1e-3, 0.0, 0.0, 0.0, 0.0, 0.0])
 def test_direction_is_kept_when_speed_is_limited(target: list[float]) -> None:
     arm = Arm()
     output = arm.hold('policy', target, 0.02)
@@ -238,7 +243,9 @@ def test_policy_has_its_say_again_when_teleoperation_falls_silent(arm: Arm) -> N
     np.testing.assert_allclose(arm.velocities, -SLOW)
 
 
-def test_silent_source_lets_the_arm_decelerate_to_zero(moving: Arm) -> None:
+def test_silent_person_lets_the_arm_decelerate_to_zero(arm: Arm) -> None:
+    arm.hold('teleop', 20 * SLOW, 0.5)
+    moving = arm
     speed = np.abs(moving.velocities)
     moving.wait(TIMEOUT_S - 2 * PERIOD_S)
     np.testing.assert_array_equal(np.abs(moving.velocities), speed)
@@ -290,6 +297,7 @@ def test_command_that_does_not_fit_the_joints_is_a_fault(
         (-1, 'Servo reports INVALID'),
         (2, 'Servo reports HALT_FOR_SINGULARITY'),
         (5, 'Servo reports HALT_FOR_COLLISION'),
+        (6, 'Servo reports JOINT_BOUND'),
     ],
 )
 def test_halt_of_servo_is_a_fault(moving: Arm, code: int, text: str) -> None:
@@ -297,18 +305,24 @@ def test_halt_of_servo_is_a_fault(moving: Arm, code: int, text: str) -> None:
     assert_fault(moving, rf'{text} \(close to itself\), expected NO_WARNING; clear its cause\.')
 
 
-@pytest.mark.parametrize('code', [0, 1, 3, 4, 6])
-def test_warning_of_servo_is_no_fault(moving: Arm, code: int) -> None:
-    moving.guard.on_servo_status(code, '', moving.now_s)
-    moving.hold('policy', moving.velocities, 0.05)
+@pytest.mark.parametrize('code', [1, 3, 4])
+def test_warning_of_servo_halves_the_speed(moving: Arm, code: int) -> None:
+    before = moving.velocities.copy()
+    moving.servo_code = code
+    moving.hold('policy', 20 * SLOW, 0.3)
     assert moving.guard.fault is None
-    assert moving.velocities.any()
+    np.testing.assert_allclose(moving.velocities, before / 2.0)
+    assert re.search(r'Servo reports DECELERATE_\w+: half the speed\.', moving.guard.why)
+    moving.servo_code = 0
+    moving.hold('policy', 20 * SLOW, 0.3)
+    np.testing.assert_allclose(moving.velocities, before)
+    assert not moving.guard.why
 
 
 def test_joint_states_lost_in_motion_are_a_fault(moving: Arm) -> None:
     moving.has_joints = False
     moving.hold('policy', 20 * SLOW, ROBOT.joint_states.max_age_s + 2 * PERIOD_S)
-    assert_fault(moving, r'/joint_states has been silent for 0\.\d+ s in motion, expected at most')
+    assert_fault(moving, r'The newest of /joint_states is 0\.\d+ s old, expected at most 0\.1 s')
 
 
 def test_servo_silent_in_motion_is_a_fault(moving: Arm) -> None:
@@ -325,6 +339,8 @@ def test_streams_lost_at_rest_are_waited_for(arm: Arm) -> None:
     assert arm.state is GuardState.WAITING
     assert not arm.hold('policy', SLOW, 0.1).any()
     arm.has_joints = arm.has_servo = True
+    assert not arm.hold('policy', SLOW, 1.0).any(), 'motion came back by itself'
+    arm.hold('policy', np.zeros(J), PERIOD_S)
     assert arm.hold('policy', SLOW, 0.1).any()
     assert arm.guard.fault is None
 
@@ -437,7 +453,7 @@ def test_reset_while_the_output_moves_is_refused(moving: Arm) -> None:
 
 
 def test_reset_without_joint_states_is_refused() -> None:
-    guard = CommandGuard(ROBOT)
+    guard = CommandGuard(ROBOT, began_s=0.0)
     guard.stop('Emergency stop.', 0.0)
     with pytest.raises(OrderError, match=r'Reset refused'):
         guard.reset(10.0)
@@ -476,7 +492,7 @@ def test_command_from_before_the_reset_does_not_move_the_arm(arm: Arm) -> None:
 def test_arm_stops_before_a_limit_it_is_driven_into(joint: int, sign: float) -> None:
     arm = Arm()
     velocities = np.zeros(J)
-    velocities[joint] = sign * 10.0
+    velocities[joint] = sign * ROBOT.rated_velocities[joint]
     limit = (ROBOT.upper_limits if sign > 0 else ROBOT.lower_limits)[joint]
     arm.hold('teleop', velocities, abs(limit - arm.positions[joint]) / 0.5)
     assert -0.02 <= sign * (arm.positions[joint] - limit) <= 1e-3

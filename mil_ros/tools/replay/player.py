@@ -2,7 +2,8 @@
 
 The nodes live in the bag's own time, which stands still until they have answered: a busy machine
 makes a replay slower, never different. Before each tick the control node is asked what it would
-use (``~/observe``), and only when that is what the bag gives as of that moment does time go on.
+use (``~/observe``), and only when that is what the bag gives as of that moment is the image
+published that makes the policy act.
 """
 
 from __future__ import annotations
@@ -30,9 +31,7 @@ from mil_ros.tools.client import GraphClient
 from mil_ros.tools.replay.reference import Command
 
 PATIENCE_S: Final = 60.0  # a machine may be very busy
-# What is lost on the way is sent again; the same again changes nothing.
-_REPEAT_S: Final = 0.25
-_RESEND_S: Final = 0.05  # of images, which get lost more easily
+_RESEND_S: Final = 0.05  # what got lost on the way; the same again changes nothing
 _ALL: Final = QoSProfile(depth=100, reliability=ReliabilityPolicy.RELIABLE)
 _LAST: Final = QoSProfile(depth=1, reliability=ReliabilityPolicy.RELIABLE)
 _BURST: Final = QoSProfile(depth=100, reliability=ReliabilityPolicy.BEST_EFFORT)
@@ -74,7 +73,6 @@ class Player:
         self._client, self._robot = client, robot
         self._commands: dict[int, JointJog] = {}
         self._reports: dict[int, DiagnosticStatus] = {}
-        self._repeat_due_s = 0.0
         topics, node = robot.topics, client.node
         client.meet(*_SERVICES)
         client.wait(self._is_active, PATIENCE_S, 'the control node to be active')
@@ -135,11 +133,14 @@ class Player:
         began_s = time.perf_counter()
         self._settle(step)
         settled_s = time.perf_counter()
-        self._set_clock(step.moment_ns)
+        resend_due_s = 0.0
 
         def is_answered() -> bool:
-            if time.monotonic() > self._repeat_due_s:
-                self._set_clock(step.moment_ns)
+            nonlocal resend_due_s
+            if time.monotonic() > resend_due_s:
+                assert step.image is not None
+                self._publishers[step.image.topic].publish(step.image.data)
+                resend_due_s = time.monotonic() + _RESEND_S
             if self._ended_runs > ended_before:
                 outcome = self._client.states['control/state'].message
                 raise ReplayError(
@@ -159,20 +160,15 @@ class Player:
             )
         played.commands.append(Command(used, self._velocities(step.moment_ns)))
         hops_ms = {
-            'image_to_control': 1e3 * (settled_s - began_s),
+            'data_to_control': 1e3 * (settled_s - began_s),
             'control': float(report['tick_ms']),
-            'clock_to_command': 1e3 * (commanded_s - settled_s),
-            'image_to_command': 1e3 * (commanded_s - began_s),
+            'image_to_command': 1e3 * (commanded_s - settled_s),
         }
         for hop, value in hops_ms.items():
             played.latencies_ms.setdefault(hop, []).append(value)
 
     def _settle(self, step: Step) -> None:
-        """Publish what comes before a moment, and return once the control node has all of it.
-
-        That it answers between two steps of the clock also keeps the events executor from firing
-        a timer twice, as it may when it finds two steps in its queue.
-        """
+        """Publish what comes before a tick, and return once the control node has all of it."""
         client = self._client
         newest = {sample.topic: sample for sample in step.samples}
         end_s = time.monotonic() + PATIENCE_S
@@ -194,7 +190,6 @@ class Player:
             samples = newest.values()  # an older one must not come after the newest
 
     def _set_clock(self, now_ns: int) -> None:
-        self._repeat_due_s = time.monotonic() + _REPEAT_S
         message = Clock()
         message.clock.sec, message.clock.nanosec = divmod(now_ns, NS_PER_S)
         self._clock.publish(message)

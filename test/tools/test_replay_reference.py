@@ -27,6 +27,7 @@ from mil_ros.data.playback import read_playback
 from mil_ros.data.video import load_shown
 from mil_ros.inference.bundle import Bundle, load_bundle
 from mil_ros.inference.onnx_policy import OnnxPolicy
+from mil_ros.ros.run import Run
 from mil_ros.tools.cli import main
 from mil_ros.tools.replay.player import check_alone, Player
 from mil_ros.tools.replay.reference import (
@@ -169,13 +170,18 @@ def test_a_kept_reference_is_what_the_policy_does_without_ros(
     """Tells whether nodes or policy are to blame should a replay differ."""
     policy = OnnxPolicy(bundle).adapt(load_shown(path, robot, 'full'))
     topics, size, newest, commands = robot.topics, robot.policy, {}, []
-    for step in read_playback(path, robot):
+    steps = read_playback(path, robot)
+    run = Run(robot, steps[0].moment_ns)
+    for step in steps:
         newest |= {sample.topic: sample.data for sample in step.samples}
+        if step.image is not None:
+            newest[topics.image] = step.image.data
         rgb = image_to_rgb(deserialize(newest[topics.image], IMAGE))
         state = deserialize(newest[topics.joint_states], JOINT_STATE)
         joints = joints_in_order(state.name, state.position, robot.joint_names, 'joints')
         image = resize_area(rgb, size.image_height, size.image_width)
-        commands.append(Command(step.used, tuple(policy.act(Observation(image, joints)))))
+        run.velocities = policy.act(Observation(image, joints))
+        commands.append(Command(step.used, tuple(run.command(step.moment_ns))))
     comparison = compare(load_reference(path / FILE_NAME), commands[1:])
     assert comparison.faults == ()
 

@@ -15,17 +15,22 @@ from mil_ros.core.robot import RobotDescription
 
 Joints = NDArray[np.float64]  # (..., J)
 _TINY = 1e-12
+_REACTION_PERIODS = 2.0  # of the stream: one to decide in, one until Servo has it
 
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Bounds:
-    """Limits in use, (J,) each: rad, rad/s, rad/s^2, rad/s^3 (infinite for no limit)."""
+    """Limits in use, (J,) each: rad, rad/s, rad/s^2, rad/s^3 (infinite for no limit).
+
+    `reaction_s` passes until a command that stops has any effect.
+    """
 
     lower: Joints
     upper: Joints
     velocity: Joints
     acceleration: Joints
     jerk: Joints
+    reaction_s: float
 
     @classmethod
     def of(cls, robot: RobotDescription) -> Bounds:
@@ -36,6 +41,7 @@ class Bounds:
             robot.velocity_limits,
             robot.acceleration_limits,
             robot.jerk_limits,
+            _REACTION_PERIODS / robot.guard.rate_hz,
         )
 
 
@@ -58,19 +64,20 @@ class Motion:
 
 
 def stopping_distance(velocities: Joints, bounds: Bounds) -> Joints:
-    """Return how far each joint goes until it rests, (..., J) in rad.
+    """Return how far each joint goes at most until the arm rests, (..., J) in rad.
 
-    Half of the deceleration is kept in reserve for the delay down to the arm, so that a joint
-    needs v^2/a where v^2/2a would do. With a jerk limit the deceleration takes a/j to build up.
+    All joints slow down alike, so the one that takes longest counts for each.
     """
     speed = np.abs(velocities)
-    return speed * (speed / bounds.acceleration + bounds.acceleration / bounds.jerk)
+    duration_s = speed / bounds.acceleration + _overhead_s(bounds)
+    return np.asarray(speed * duration_s.max(axis=-1, keepdims=True))
 
 
 def velocity_range(positions: Joints, bounds: Bounds) -> tuple[Joints, Joints]:
     """Return the velocities from which every joint can still stop before its position limits.
 
-    That is `stopping_distance` solved for the speed, and at most the speed limit.
+    A joint alone needs v^2/a plus what it does in the meantime: half of the deceleration is kept
+    in reserve, for the arm that lags behind. Solved for the speed, and at most the speed limit.
 
     Args:
         positions: Measured, (..., J) in rad.
@@ -79,14 +86,19 @@ def velocity_range(positions: Joints, bounds: Bounds) -> tuple[Joints, Joints]:
     Returns:
         Lowest and highest velocity, (..., J) in rad/s each; past a limit, none that leads on.
     """
-    build_up = bounds.acceleration**2 / bounds.jerk  # rad/s; 0 without a jerk limit
+    meantime = bounds.acceleration * _overhead_s(bounds)  # rad/s
 
     def fastest(room: Joints) -> Joints:
-        discriminant = build_up**2 + 4.0 * bounds.acceleration * np.maximum(room, 0.0)
-        stoppable = (np.sqrt(discriminant) - build_up) / 2.0
+        discriminant = meantime**2 + 4.0 * bounds.acceleration * np.maximum(room, 0.0)
+        stoppable = (np.sqrt(discriminant) - meantime) / 2.0
         return np.asarray(np.minimum(bounds.velocity, stoppable))
 
     return -fastest(positions - bounds.lower), fastest(bounds.upper - positions)
+
+
+def _overhead_s(bounds: Bounds) -> Joints:
+    """Return what passes before a joint slows down at its full deceleration, (J,) in s."""
+    return bounds.reaction_s + bounds.acceleration / bounds.jerk
 
 
 def share_within(target: Joints, low: Joints, high: Joints) -> Joints:
@@ -101,8 +113,8 @@ def approach(
 ) -> Motion:
     """Bring what is sent closer to a target within the limits of acceleration and jerk.
 
-    All joints are slowed down alike, so that the direction stays. A joint that must brake for its
-    position limit does not wait for the others, nor for its jerk limit.
+    All joints are slowed down alike, so that the direction stays. A joint that must brake for a
+    limit of its position or velocity does not wait for the others, nor for its jerk limit.
 
     Args:
         motion: What is sent now.
@@ -126,15 +138,15 @@ def approach(
 def _with_jerk(motion: Motion, change: Joints, bounds: Bounds, dt_s: float) -> Joints:
     """Return accelerations towards a change of velocity, (..., J) in rad/s^2.
 
-    As fast as may be while the acceleration can still be gone when the change is done: after n
-    steps of j*dt that is j*dt^2*n(n+1)/2, whence the root.
+    As fast as may be while the acceleration can still be gone when the change is done: taken back
+    by j*dt in each step, a leads on by (a + j*dt/2)^2 / 2j at most.
     """
-    size = np.abs(change)
-    half = bounds.jerk * dt_s / 2.0
-    fading = np.sqrt(half**2 + 2.0 * bounds.jerk * size) - half
-    most = np.minimum(bounds.acceleration, fading)
+    size, step = np.abs(change), bounds.jerk * dt_s
+    fading = np.sqrt(2.0 * bounds.jerk * size) - step / 2.0
+    last = np.minimum(size / max(dt_s, _TINY), step)  # done in one step, or in the one after it
+    most = np.minimum(bounds.acceleration, np.maximum(fading, last))
     share = np.divide(most, size, out=np.full_like(size, np.inf), where=size > _TINY)
     gain = np.minimum(share.min(axis=-1, keepdims=True), 1.0 / max(dt_s, _TINY))
     turn = change * gain - motion.accelerations
-    over = np.max(np.abs(turn) / np.maximum(bounds.jerk * dt_s, _TINY), axis=-1, keepdims=True)
+    over = np.max(np.abs(turn) / np.maximum(step, _TINY), axis=-1, keepdims=True)
     return np.asarray(motion.accelerations + turn / np.maximum(over, 1.0))

@@ -49,6 +49,7 @@ OWNERS = {
     'onnx': {'learning'},
     'onnxruntime': {'inference'},
     'mujoco': {'sim'},
+    'pinocchio': {'ros'},
     **{name: {'ros', 'tools'} for name in ROS},
 }
 # Read by launch files, so they import no layer.
@@ -158,8 +159,8 @@ def test_importing_the_package_imports_no_heavy_library() -> None:
     assert loaded & {'torch', 'mujoco', 'onnxruntime', 'rclpy', 'numpy', 'rosbags'} == set()
 
 
-def test_robot_side_needs_neither_torch_nor_mujoco() -> None:
+def test_robot_side_needs_neither_torch_nor_mujoco_nor_pinocchio() -> None:
     pytest.importorskip('rclpy')
-    loaded = loaded_after(*(f'mil_ros.ros.{name}' for name in ROBOT_SIDE))
+    loaded = loaded_after(*(f'mil_ros.ros.{name}' for name in [*ROBOT_SIDE, 'kinematics']))
     assert {'mil_ros', 'rclpy', 'onnxruntime'} <= loaded
-    assert loaded & {'torch', 'mujoco', 'safetensors.torch', 'scipy'} == set()
+    assert loaded & {'torch', 'mujoco', 'pinocchio', 'safetensors.torch', 'scipy'} == set()

@@ -81,7 +81,10 @@ NODES = (
         is_replayed=True,
     ),
     NodeSpec(
-        'control', {'robot': 'robot', 'dry_run': 'dry_run'}, is_lifecycle=True, is_replayed=True
+        'control',
+        {'robot': 'robot', 'bundle': 'bundle', 'dry_run': 'dry_run'},
+        is_lifecycle=True,
+        is_replayed=True,
     ),
 )
 

@@ -20,6 +20,7 @@ class _Stream:
 
     heard_s: float
     velocities: Vector | None = None
+    has_spoken: bool = False
 
 
 @dataclass(eq=False)
@@ -48,7 +49,7 @@ class Arbiter:
         """Take a command, (J,) in rad/s; return whether it says anything new."""
         stream = self._streams[source]
         is_first = now_s - stream.heard_s > self.timeouts_s[source]
-        stream.heard_s = max(stream.heard_s, now_s)
+        stream.heard_s, stream.has_spoken = max(stream.heard_s, now_s), True
         before = stream.velocities
         if before is None and not is_first and velocities.any():
             return False
@@ -82,7 +83,8 @@ class Arbiter:
             source
             for source, stream in self._streams.items()
             if stream.velocities is None
-            and 0.0 <= self._age_s(source, now_s) <= self.timeouts_s[source]
+            and stream.has_spoken
+            and self._age_s(source, now_s) <= self.timeouts_s[source]
         )
 
     def _age_s(self, source: str, now_s: float) -> float:

@@ -150,3 +150,10 @@ def _with_jerk(motion: Motion, change: Joints, bounds: Bounds, dt_s: float) -> J
     turn = change * gain - motion.accelerations
     over = np.max(np.abs(turn) / np.maximum(step, _TINY), axis=-1, keepdims=True)
     return np.asarray(motion.accelerations + turn / np.maximum(over, 1.0))
+
+
+def blend(first: Motion, second: Motion, share: float) -> Motion:
+    """Return a motion between two; what keeps a limit in both keeps it here."""
+    velocities = first.velocities + share * (second.velocities - first.velocities)
+    accelerations = first.accelerations + share * (second.accelerations - first.accelerations)
+    return Motion(velocities, accelerations)

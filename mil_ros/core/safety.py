@@ -18,8 +18,9 @@ from numpy.typing import NDArray
 
 from mil_ros.core.arbitration import Arbiter
 from mil_ros.core.errors import OrderError
-from mil_ros.core.motion import approach, Bounds, Motion, share_within, velocity_range
+from mil_ros.core.motion import approach, blend, Bounds, Motion, share_within, velocity_range
 from mil_ros.core.robot import RobotDescription
+from mil_ros.core.tool_limits import ToolLimiter
 from mil_ros.core.types import Vector
 
 TELEOP, PLANNER, POLICY = 'teleop', 'planner', 'policy'  # a human beats a plan beats the policy
@@ -92,6 +93,7 @@ class CommandGuard:
         fault: Why it stopped; None without a fault.
         why: What it waits for, or which stream it does not take up; empty if all is well.
         hits: How many commands were changed by which kind of limit.
+        tool: Limits at the tool, once its kinematics are known; None for none.
     """
 
     robot: RobotDescription
@@ -99,6 +101,7 @@ class CommandGuard:
     fault: str | None = None
     why: str = ''
     hits: Counter[str] = field(default_factory=Counter)
+    tool: ToolLimiter | None = None
     _bounds: Bounds = field(init=False)
     _arbiter: Arbiter = field(init=False)
     _motion: Motion = field(init=False)
@@ -341,7 +344,7 @@ class CommandGuard:
 
     def _limit(self, target: Vector, dt_s: float) -> None:
         """Move the output towards the target within all limits, and count those that it meets."""
-        bounds = self._bounds
+        bounds, motion = self._bounds, self._motion
         low, high = -bounds.velocity, bounds.velocity
         share = float(share_within(target, low, high)[0])
         self.hits['velocity'] += share < 1.0
@@ -351,6 +354,13 @@ class CommandGuard:
             self.hits['position'] += narrower < share
             share = narrower
         wanted = target * share
-        self._motion = approach(self._motion, wanted, low, high, bounds, dt_s)
+        self._motion = approach(motion, wanted, low, high, bounds, dt_s)
         is_late = not np.allclose(self._motion.velocities, wanted, rtol=0.0, atol=1e-9)
         self.hits['acceleration'] += is_late and self.fault is None
+        if self.tool is not None and self._positions is not None and target.any():
+            braked = approach(motion, np.zeros_like(target), low, high, bounds, dt_s)
+            # what was sent last is still on its way
+            reached = self._positions + motion.velocities / self.robot.guard.rate_hz
+            at_tool = self.tool.find_share(reached, self._motion.velocities, braked.velocities)
+            self.hits['tool'] += at_tool < 1.0
+            self._motion = blend(braked, self._motion, at_tool)

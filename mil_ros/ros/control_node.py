@@ -42,6 +42,7 @@ from mil_ros.ros.node import (
     run_node,
     StatePublisher,
     status,
+    survive_wrong_order,
 )
 from mil_ros.ros.preview import preview
 from mil_ros.ros.run import Run
@@ -58,6 +59,7 @@ class ControlNode(LifecycleNode):
     def __init__(self) -> None:
         """Declare parameters; everything else happens on configure."""
         super().__init__('control')
+        survive_wrong_order(self)
         self.declare_parameter('robot', 'sim_panda')
         self.declare_parameter('bundle', '')
         self.declare_parameter('dry_run', True)
@@ -325,9 +327,9 @@ class ControlNode(LifecycleNode):
 
     def _show_path(self, message: JointJog, velocities: Vector) -> None:
         """Show where the command would lead; only for whoever looks."""
-        if self._path.get_subscription_count():
-            observation, _ = self._inputs.observe()
-            path = preview(self.robot, observation.joint_positions, velocities)
+        positions = self._inputs.joint_positions
+        if positions is not None and self._path.get_subscription_count():
+            path = preview(self.robot, positions, velocities)
             path.header.stamp = message.header.stamp
             self._path.publish(path)
 

@@ -22,8 +22,10 @@ from rclpy.clock_type import ClockType
 from rclpy.executors import Executor
 from rclpy.node import Node
 from sensor_msgs.msg import JointState
-from std_msgs.msg import Bool
+from std_msgs.msg import Bool, String
 
+from mil_ros.core.errors import ConfigError
+from mil_ros.core.motion import Bounds
 from mil_ros.core.robot import load_robot
 from mil_ros.core.safety import (
     CommandGuard,
@@ -33,9 +35,20 @@ from mil_ros.core.safety import (
     SERVO_SILENCE_S,
     TELEOP,
 )
+from mil_ros.core.tool_limits import ToolLimiter
+from mil_ros.core.urdf import check_urdf
 from mil_ros.data.joint_reader import JointReader
 from mil_ros.data.messages import stamp_ns
-from mil_ros.ros.node import add_trigger, COMMAND, NEWEST, now_ns, run_node, StatePublisher
+from mil_ros.ros.kinematics import ToolKinematics
+from mil_ros.ros.node import (
+    add_trigger,
+    COMMAND,
+    LATCHED,
+    NEWEST,
+    now_ns,
+    run_node,
+    StatePublisher,
+)
 from mil_ros.ros.parameters import declare_parameters, RobotParameter
 
 SOURCES = {
@@ -44,6 +57,7 @@ SOURCES = {
     POLICY: '/control/joint_jog',
 }
 DEADMAN = '/teleop/deadman'
+_TOOL, _RIVAL = 'tool', 'rival'  # what may stand in the way of all motion
 _STATE_PERIOD_S = 0.5
 _SWITCH_PERIOD_S = 1.0
 _RIVALS_PERIOD_S = 0.025
@@ -86,6 +100,14 @@ class GuardNode(Node):
             self.create_subscription(JointJog, topic, partial(self._on_jog, source), COMMAND)
         self.create_subscription(JointState, topics.joint_states, self._on_joints, NEWEST)
         self.create_subscription(ServoStatus, topics.servo_status, self._on_servo, NEWEST)
+        self.create_subscription(String, topics.robot_description, self._on_urdf, LATCHED)
+        if self.robot.tool.link:
+            self.guard.on_obstacle(
+                _TOOL,
+                f'Nothing has come on {topics.robot_description} yet, which the limits of the '
+                'tool need; start robot_state_publisher.',
+                time.monotonic(),
+            )
         if self.robot.guard.deadman:
             self.create_subscription(Bool, DEADMAN, self._on_deadman, NEWEST)
 
@@ -127,6 +149,27 @@ class GuardNode(Node):
         if not message.data:
             self._tick()
 
+    def _on_urdf(self, message: String) -> None:
+        """Check the robot file against the arm's own description, and learn where its tool is."""
+        reason = ''
+        try:
+            check_urdf(self.robot, message.data)
+            if self.robot.tool.link:
+                self.guard.tool = self._make_tool_limiter(message.data)
+        except ConfigError as err:
+            reason = str(err)
+            self.get_logger().error(reason)
+        self.guard.on_obstacle(_TOOL, reason, time.monotonic())
+        self._react()
+
+    def _make_tool_limiter(self, urdf: str) -> ToolLimiter:
+        robot = self.robot
+        kinematics = ToolKinematics(urdf, robot.joint_names, robot.tool.link)
+        bounds = Bounds.of(robot)
+        is_smooth = bool(np.isfinite(bounds.jerk).any())
+        deceleration = bounds.acceleration * (0.5 if is_smooth else 1.0)  # it has to build up
+        return ToolLimiter(kinematics, robot.tool, deceleration, 1.0 / robot.guard.rate_hz)
+
     def _react(self) -> None:
         """Do not wait for the next turn to stop."""
         if self.guard.fault is not None and self._shown != (GuardState.FAULT, self.guard.fault):
@@ -147,7 +190,7 @@ class GuardNode(Node):
                 f'{" and ".join(others)} may publish on {topic} too, expected this guard alone; '
                 'end that node.'
             )
-        self.guard.on_obstacle('rival', reason, time.monotonic())
+        self.guard.on_obstacle(_RIVAL, reason, time.monotonic())
         self._react()
 
     def _switch_servo(self) -> None:

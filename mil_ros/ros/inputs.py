@@ -12,7 +12,7 @@ from mil_ros.core.alignment import AsOf, check_age
 from mil_ros.core.errors import OrderError
 from mil_ros.core.images import resize_area
 from mil_ros.core.robot import RobotDescription
-from mil_ros.core.types import Observation
+from mil_ros.core.types import Observation, Vector
 from mil_ros.data.joint_reader import JointReader
 from mil_ros.data.messages import image_to_rgb, joints_in_order, stamp_ns
 from mil_ros.ros.node import NEWEST, now_ns
@@ -65,6 +65,12 @@ class Inputs:
             stamps_ns[topic] = stamp_ns(self._newest[topic].header)
             check_age(topic, stamps_ns[topic], moment_ns, max_age_s)
         return AsOf(moment_ns, stamps_ns)
+
+    @property
+    def joint_positions(self) -> Vector | None:
+        """The newest, however old, (J,) in rad; for the eye alone."""
+        state = self._newest.get(self._robot.topics.joint_states)
+        return None if state is None else self._joints.positions(state)
 
     def observe(self) -> tuple[Observation, AsOf]:
         """Return what the policy sees now, and of when it is.

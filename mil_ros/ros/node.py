@@ -10,9 +10,12 @@ import threading
 from typing import Any, TypeVar
 
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
+from lifecycle_msgs.srv import ChangeState
 import rclpy
 from rclpy.callback_groups import ReentrantCallbackGroup
 from rclpy.executors import Executor, SingleThreadedExecutor
+from rclpy.impl.implementation_singleton import rclpy_implementation
+from rclpy.lifecycle import LifecycleNode
 from rclpy.node import Node
 from rclpy.qos import DurabilityPolicy, HistoryPolicy, QoSProfile, ReliabilityPolicy
 from rclpy.service import Service
@@ -23,6 +26,7 @@ from std_srvs.srv import Trigger
 from mil_ros.core.errors import MilError
 
 Result = TypeVar('Result')
+RCLError = rclpy_implementation.RCLError
 
 LATCHED = QoSProfile(
     depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL, reliability=ReliabilityPolicy.RELIABLE
@@ -143,6 +147,32 @@ def in_thread(
 
     pool.submit(run)
     return future
+
+
+def survive_wrong_order(node: LifecycleNode) -> None:
+    """Have a lifecycle node refuse a transition that its state does not allow.
+
+    rclpy raises in the service's callback instead, which ends the process.
+    """
+    service = node._service_change_state
+    serve = service.callback
+
+    def answer(
+        request: ChangeState.Request, response: ChangeState.Response
+    ) -> ChangeState.Response:
+        _, state = node._state_machine.current_state
+        try:
+            return serve(request, response)
+        except RCLError:
+            wanted = request.transition.label or f'number {request.transition.id}'
+            open_to = ', '.join(sorted(t[1] for t in node._state_machine.available_transitions))
+            node.get_logger().error(
+                f'Transition {wanted} refused: this node is {state}, expected one of: {open_to}.'
+            )
+            response.success = False
+            return response
+
+    service.callback = answer
 
 
 def now_ns(node: Node) -> int:

@@ -154,10 +154,12 @@ class GraphClient:
             raise MilError(f'Node {node!r} refused transition {transition}; see its log.')
 
     def set_parameter(
-        self, node: str, name: str, value: int | str, timeout_s: float = 10.0
+        self, node: str, name: str, value: bool | int | str, timeout_s: float = 10.0
     ) -> None:
         """Set a parameter of a node."""
-        if isinstance(value, int):
+        if isinstance(value, bool):
+            typed = ParameterValue(type=ParameterType.PARAMETER_BOOL, bool_value=value)
+        elif isinstance(value, int):
             typed = ParameterValue(type=ParameterType.PARAMETER_INTEGER, integer_value=value)
         else:
             typed = ParameterValue(type=ParameterType.PARAMETER_STRING, string_value=value)

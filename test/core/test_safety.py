@@ -375,6 +375,100 @@ def assert_fault(arm: Arm, text: str) -> None:
     assert arm.state is GuardState.FAULT
 
 
+def test_policy_that_falls_silent_in_motion_is_a_fault(moving: Arm) -> None:
+    moving.wait(ROBOT.guard.policy_timeout_s - 2 * PERIOD_S)
+    assert moving.guard.fault is None
+    moving.wait(4 * PERIOD_S)
+    assert_fault(moving, r'The policy has been silent in motion for more than 0\.1 s, expected a')
+
+
+def test_policy_that_ends_with_zeros_is_no_fault(moving: Arm) -> None:
+    moving.command('policy', np.zeros(J))
+    moving.wait(1.0)
+    assert moving.guard.fault is None
+    assert moving.state is GuardState.READY
+
+
+@pytest.mark.parametrize('source', ['teleop', 'planner', 'policy'])
+def test_command_beyond_the_makers_rating_is_a_fault(moving: Arm, source: str) -> None:
+    velocities = SLOW.copy()
+    velocities[4] = -2.62
+    moving.command(source, velocities)
+    text = rf'{source} sent -2\.620 rad/s for panda_joint5, expected at most the 2\.61 that its'
+    assert_fault(moving, text)
+
+
+def test_joint_states_of_another_clock_are_a_fault_in_motion(moving: Arm) -> None:
+    moving.age_s = -3600.0
+    moving.tick()
+    assert_fault(moving, r'/joint_states is stamped later than now, expected stamps by the clock')
+
+
+def test_joint_states_that_are_old_on_arrival_are_a_fault_in_motion(moving: Arm) -> None:
+    moving.age_s = ROBOT.joint_states.max_age_s + 0.01
+    moving.tick()
+    assert_fault(moving, r'The newest of /joint_states is 0\.110 s old, expected at most 0\.1 s')
+
+
+def test_servo_that_is_not_switched_is_waited_for(arm: Arm) -> None:
+    arm.guard.on_servo_switched(False)
+    assert not arm.hold('policy', SLOW, 0.1).any()
+    assert arm.state is GuardState.WAITING
+    assert arm.guard.why == 'Servo has not agreed to joint jogging yet.'
+
+
+def test_obstacle_in_motion_is_a_fault(moving: Arm) -> None:
+    moving.guard.on_obstacle('rival', 'Somebody else commands.', moving.now_s)
+    assert_fault(moving, r'Somebody else commands\.')
+    moving.guard.reset(moving.now_s)
+    assert not moving.hold('teleop', SLOW, 0.5).any(), 'it is still there'
+    assert (moving.state, moving.guard.why) == (GuardState.WAITING, 'Somebody else commands.')
+
+
+def test_obstacle_at_rest_is_waited_for_and_motion_does_not_come_back_by_itself(arm: Arm) -> None:
+    arm.guard.on_obstacle('rival', 'Somebody else commands.', arm.now_s)
+    assert not arm.hold('policy', SLOW, 0.5).any()
+    assert arm.guard.fault is None
+    arm.guard.on_obstacle('rival', '', arm.now_s)
+    assert not arm.hold('policy', SLOW, 0.5).any()
+    assert arm.guard.why.startswith('Not taken up: policy, which commanded already before')
+    arm.hold('policy', np.zeros(J), PERIOD_S)
+    assert arm.hold('policy', SLOW, 0.1).any()
+
+
+@pytest.mark.parametrize('source', ['planner', 'policy'])
+def test_stream_that_goes_on_over_a_reset_is_not_taken_up(arm: Arm, source: str) -> None:
+    arm.hold(source, SLOW, 0.1)
+    arm.guard.stop('Emergency stop.', arm.now_s)
+    arm.hold(source, SLOW, RESET_COOLDOWN_S + 0.5)
+    arm.guard.reset(arm.now_s)
+    assert not arm.hold(source, SLOW, 2.0).any()
+    arm.wait(0.2)
+    assert arm.hold(source, SLOW, 0.1).any(), 'it began anew'
+
+
+def test_limits_that_were_met_are_counted(arm: Arm) -> None:
+    arm.hold('policy', SLOW / 10.0, 0.1)
+    assert not any(arm.guard.hits.values())
+    arm.hold('policy', 0.99 * ROBOT.rated_velocities, 0.3)
+    assert arm.guard.hits['velocity'] == 30
+    assert 0 < arm.guard.hits['acceleration'] < 30
+
+
+def test_limits_at_the_tool_hold_a_command_back(arm: Arm) -> None:
+    class Half:
+        def find_share(
+            self, positions: np.ndarray, wanted: np.ndarray, braked: np.ndarray
+        ) -> float:
+            assert np.abs(positions - arm.positions).max() < 0.1
+            return 1.0 if np.abs(wanted).max() <= 0.3 else 0.0
+
+    arm.guard.tool = Half()
+    output = arm.hold('policy', 20 * SLOW, 0.5)
+    assert 0.1 < np.abs(output).max() <= 0.3
+    assert arm.guard.hits['tool'] > 0
+
+
 # --- Deadman switch --------------------------------------------------------------------------
 
 

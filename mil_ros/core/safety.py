@@ -26,6 +26,7 @@ from mil_ros.core.types import Vector
 TELEOP, PLANNER, POLICY = 'teleop', 'planner', 'policy'  # a human beats a plan beats the policy
 REST_RAD_S: Final = 0.01
 SERVO_SILENCE_S: Final = 0.2
+SERVO_TIMEOUT_S: Final = 0.1  # incoming_command_timeout: Servo halts if it hears nothing
 RESET_COOLDOWN_S: Final = 0.5
 # moveit_msgs/ServoStatus codes at which the arm must not be driven on, or only slowly
 SERVO_STOP_CODES: Final = {
@@ -247,6 +248,13 @@ class CommandGuard:
         since_s = 1.0 / rate_hz if self._tick_at_s is None else now_s - self._tick_at_s
         self._tick_at_s = now_s
         dt_s = float(np.clip(since_s, 0.0, 2.0 / rate_hz))  # a late tick must not jump
+        if since_s >= SERVO_TIMEOUT_S and not self._motion.is_rest:
+            self._motion = Motion.rest(self._motion.velocities.shape)  # Servo has halted by now
+            self.stop(
+                f'The guard did not get to run for {since_s:.3f} s in motion, expected less than '
+                f'{SERVO_TIMEOUT_S} s; take load off this machine.',
+                now_s,
+            )
         if self.fault is None and not self._motion.is_rest:
             doubt = self._doubt_in_motion(now_s)
             if doubt:

@@ -447,6 +447,13 @@ def test_stream_that_goes_on_over_a_reset_is_not_taken_up(arm: Arm, source: str)
     assert arm.hold(source, SLOW, 0.1).any(), 'it began anew'
 
 
+def test_guard_that_was_held_up_does_not_go_on_where_servo_has_halted(moving: Arm) -> None:
+    moving.now_s += 0.15
+    moving.command('policy', 20 * SLOW)
+    assert not moving.tick().any(), 'the arm would move again'
+    assert_fault(moving, r'The guard did not get to run for 0\.160 s in motion, expected less')
+
+
 def test_limits_that_were_met_are_counted(arm: Arm) -> None:
     arm.hold('policy', SLOW / 10.0, 0.1)
     assert not any(arm.guard.hits.values())

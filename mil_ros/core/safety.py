@@ -17,31 +17,24 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mil_ros.core.arbitration import Arbiter
+from mil_ros.core.commands import find_flaw
 from mil_ros.core.errors import OrderError
 from mil_ros.core.motion import approach, blend, Bounds, Motion, share_within, velocity_range
 from mil_ros.core.robot import RobotDescription
 from mil_ros.core.tool_limits import ToolLimiter
 from mil_ros.core.types import Vector
+from mil_ros.core.watches import (
+    JointsWatch,
+    REST_RAD_S,
+    SERVO_SLOW_CODES,
+    SERVO_STOP_CODES,
+    ServoWatch,
+)
 
 TELEOP, PLANNER, POLICY = 'teleop', 'planner', 'policy'  # a human beats a plan beats the policy
-REST_RAD_S: Final = 0.01
-SERVO_SILENCE_S: Final = 0.2
 SERVO_TIMEOUT_S: Final = 0.1  # incoming_command_timeout: Servo halts if it hears nothing
 RESET_COOLDOWN_S: Final = 0.5
-# moveit_msgs/ServoStatus codes at which the arm must not be driven on, or only slowly
-SERVO_STOP_CODES: Final = {
-    -1: 'INVALID',
-    2: 'HALT_FOR_SINGULARITY',
-    5: 'HALT_FOR_COLLISION',
-    6: 'JOINT_BOUND',
-}
-SERVO_SLOW_CODES: Final = {
-    1: 'DECELERATE_FOR_APPROACHING_SINGULARITY',
-    3: 'DECELERATE_FOR_LEAVING_SINGULARITY',
-    4: 'DECELERATE_FOR_COLLISION',
-}
 _SLOW_SHARE: Final = 0.5
-_CLOCK_TOLERANCE_S: Final = 0.02  # by which a stamp may seem to lie in the future
 
 
 class GuardState(str, Enum):
@@ -54,34 +47,6 @@ class GuardState(str, Enum):
     PLANNER = PLANNER
     POLICY = POLICY
     FAULT = 'fault'
-
-
-def find_flaw(robot: RobotDescription, names: Sequence[str], velocities: Sequence[float]) -> str:
-    """Return what is wrong with a command, or nothing.
-
-    What asks for more than the limits in use is only scaled; more than the maker of the arm
-    allows at all is asked for by nobody in their right mind.
-    """
-    expected = robot.joint_names
-    if not len(names) == len(velocities) == len(expected) or set(names) != set(expected):
-        return (
-            f'{len(velocities)} velocities for joints {list(names)}, expected one each for '
-            f'{list(expected)}; check the robot file of the sender'
-        )
-    ordered = np.asarray(velocities, dtype=np.float64)
-    if not np.isfinite(ordered).all():
-        return (
-            f'non-finite velocities {ordered.tolist()}, expected finite numbers; see the log of '
-            'the sender'
-        )
-    rated = dict(zip(expected, robot.rated_velocities, strict=True))
-    for name, velocity in zip(names, velocities, strict=True):
-        if abs(velocity) > rated[name]:
-            return (
-                f'{velocity:.3f} rad/s for {name}, expected at most the {rated[name]:g} that its '
-                'maker allows; see the log of the sender'
-            )
-    return ''
 
 
 @dataclass(eq=False)
@@ -107,12 +72,8 @@ class CommandGuard:
     _arbiter: Arbiter = field(init=False)
     _motion: Motion = field(init=False)
     _active: str = ''
-    _positions: Vector | None = None
-    _velocities: Vector | None = None
-    _measured_s: float = -np.inf
-    _servo_at_s: float = -np.inf
-    _servo_code: int = 0
-    _is_servo_switched: bool = False
+    _joints: JointsWatch = field(init=False)
+    _servo: ServoWatch = field(init=False)
     _deadman_at_s: float = -np.inf
     _fault_at_s: float = -np.inf
     _tick_at_s: float | None = None
@@ -128,6 +89,9 @@ class CommandGuard:
             POLICY: settings.policy_timeout_s,
         }
         self._arbiter = Arbiter(timeouts_s, self.began_s)
+        topics, max_age_s = self.robot.topics, self.robot.joint_states.max_age_s
+        self._joints = JointsWatch(topics.joint_states, max_age_s)
+        self._servo = ServoWatch(topics.servo_status)
 
     @property
     def output(self) -> Vector:
@@ -159,18 +123,12 @@ class CommandGuard:
         now_s: float,
         age_s: float = 0.0,
     ) -> None:
-        """Take a measurement in robot-file order, (J,) each, and how old its stamp is.
-
-        One that seems to come from the future was stamped by another clock: nobody can tell how
-        old it is.
-        """
-        self._positions, self._velocities = positions, velocities
-        is_future = age_s < -_CLOCK_TOLERANCE_S
-        self._measured_s = -np.inf if is_future else now_s - age_s
+        """Take a measurement in robot-file order, (J,) each, and how old its stamp is."""
+        self._joints.take(positions, velocities, now_s, age_s)
 
     def on_servo_status(self, code: int, message: str, now_s: float) -> None:
         """Take Servo's status; codes that mean a halt are faults."""
-        self._servo_at_s, self._servo_code = now_s, code
+        self._servo.take(code, now_s)
         if code in SERVO_STOP_CODES:
             self.stop(
                 f'Servo reports {SERVO_STOP_CODES[code]} ({message or "no detail"}), expected '
@@ -180,7 +138,7 @@ class CommandGuard:
 
     def on_servo_switched(self, is_switched: bool) -> None:
         """Take whether Servo has agreed to joint jogging."""
-        self._is_servo_switched = is_switched
+        self._servo.is_switched = is_switched
 
     def on_deadman(self, is_held: bool, now_s: float) -> None:
         """Take the state of the enabling switch; only a fresh True lets the arm move."""
@@ -219,11 +177,9 @@ class CommandGuard:
                 f'Reset refused: the fault is {now_s - self._fault_at_s:.2f} s old, expected at '
                 f'least {RESET_COOLDOWN_S} s; wait and call it again.'
             )
-        reason = self._joints_doubt(now_s)
-        if reason:
-            raise OrderError(
-                f'Reset refused: {reason} Nobody knows whether the arm rests; check the driver.'
-            )
+        doubt = self._joints.find_doubt(now_s)
+        if doubt:
+            raise OrderError(f'Reset refused, since nobody knows whether the arm rests: {doubt}')
         if not self.is_at_rest:
             raise OrderError(
                 'Reset refused: the arm still moves, expected every joint below '
@@ -238,9 +194,7 @@ class CommandGuard:
     @property
     def is_at_rest(self) -> bool:
         """Whether the output is zero and every measured joint velocity is near it."""
-        measured = self._velocities
-        still = measured is not None and bool(np.all(np.abs(measured) < REST_RAD_S))
-        return still and self._motion.is_rest
+        return self._joints.is_at_rest and self._motion.is_rest
 
     def tick(self, now_s: float) -> tuple[Vector, GuardState]:
         """Return the command to send now, (J,) in rad/s, and the state that explains it."""
@@ -265,15 +219,9 @@ class CommandGuard:
 
     def _doubt_in_motion(self, now_s: float) -> str:
         """Return why the arm must not move on, or nothing."""
-        joints = self._joints_doubt(now_s)
-        if joints:
-            return f'{joints} It happened in motion; check the driver.'
-        servo_age_s = now_s - self._servo_at_s
-        if servo_age_s > SERVO_SILENCE_S:
-            return (
-                f'{self.robot.topics.servo_status} has been silent for {servo_age_s:.3f} s in '
-                f'motion, expected at most {SERVO_SILENCE_S} s; check Servo.'
-            )
+        doubt = self._joints.find_doubt(now_s) or self._servo.find_doubt(now_s)
+        if doubt:
+            return f'Stopped in motion: {doubt}'
         if not self._is_enabled(now_s):
             return (
                 'The deadman switch was released in motion, expected it held; rest, call ~/reset '
@@ -287,20 +235,6 @@ class CommandGuard:
                 f'{self._arbiter.timeouts_s[self._active]:g} s, expected a command; see whether '
                 'its node runs.'
             )
-        return ''
-
-    def _joints_doubt(self, now_s: float) -> str:
-        """Return what is wrong with the joint states, or nothing."""
-        topic, most_s = self.robot.topics.joint_states, self.robot.joint_states.max_age_s
-        if self._positions is None:
-            return f'Nothing usable has come on {topic}, expected the joints of the robot file.'
-        if np.isneginf(self._measured_s):
-            return (
-                f'{topic} is stamped later than now, expected stamps by the clock of this machine.'
-            )
-        age_s = now_s - self._measured_s
-        if age_s > most_s:
-            return f'The newest of {topic} is {age_s:.3f} s old, expected at most {most_s:g} s.'
         return ''
 
     def _decide(self, now_s: float) -> tuple[GuardState, Vector]:
@@ -320,9 +254,9 @@ class CommandGuard:
         chosen = self._arbiter.choose(now_s)
         if chosen is not None:
             self._active, velocities = chosen
-            is_slow = self._servo_code in SERVO_SLOW_CODES
+            is_slow = self._servo.code in SERVO_SLOW_CODES
             if is_slow:
-                self.why = f'Servo reports {SERVO_SLOW_CODES[self._servo_code]}: half the speed.'
+                self.why = f'Servo reports {SERVO_SLOW_CODES[self._servo.code]}: half the speed.'
             return GuardState(self._active), velocities * (_SLOW_SHARE if is_slow else 1.0)
         barred = self._arbiter.barred(now_s)
         if barred:
@@ -336,14 +270,7 @@ class CommandGuard:
         """Return what is not there that motion needs, or nothing."""
         if self._obstacles:
             return next(iter(self._obstacles.values()))
-        joints = self._joints_doubt(now_s)
-        if joints:
-            return joints
-        if now_s - self._servo_at_s > SERVO_SILENCE_S:
-            return f'Nothing comes on {self.robot.topics.servo_status}; start or unpause Servo.'
-        if not self._is_servo_switched:
-            return 'Servo has not agreed to joint jogging yet.'
-        return ''
+        return self._joints.find_doubt(now_s) or self._servo.find_doubt(now_s)
 
     def _is_enabled(self, now_s: float) -> bool:
         """Whether the deadman switch, if the robot file asks for one, was held just now."""
@@ -353,22 +280,25 @@ class CommandGuard:
     def _limit(self, target: Vector, dt_s: float) -> None:
         """Move the output towards the target within all limits, and count those that it meets."""
         bounds, motion = self._bounds, self._motion
+        if motion.is_rest and not target.any():
+            self._motion = Motion.rest(target.shape)
+            return
         low, high = -bounds.velocity, bounds.velocity
         share = float(share_within(target, low, high)[0])
         self.hits['velocity'] += share < 1.0
-        if self._positions is not None:
-            low, high = velocity_range(self._positions, bounds)
+        if self._joints.positions is not None:
+            low, high = velocity_range(self._joints.positions, bounds)
             narrower = float(share_within(target, low, high)[0])
             self.hits['position'] += narrower < share
             share = narrower
         wanted = target * share
         self._motion = approach(motion, wanted, low, high, bounds, dt_s)
-        is_late = not np.allclose(self._motion.velocities, wanted, rtol=0.0, atol=1e-9)
+        is_late = float(np.abs(self._motion.velocities - wanted).max()) > 1e-9
         self.hits['acceleration'] += is_late and self.fault is None
-        if self.tool is not None and self._positions is not None and target.any():
+        if self.tool is not None and self._joints.positions is not None and target.any():
             braked = approach(motion, np.zeros_like(target), low, high, bounds, dt_s)
             # what was sent last is still on its way
-            reached = self._positions + motion.velocities / self.robot.guard.rate_hz
+            reached = self._joints.positions + motion.velocities / self.robot.guard.rate_hz
             at_tool = self.tool.find_share(reached, self._motion.velocities, braked.velocities)
             self.hits['tool'] += at_tool < 1.0
             self._motion = blend(braked, self._motion, at_tool)

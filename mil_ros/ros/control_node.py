@@ -24,9 +24,9 @@ from std_msgs.msg import String
 from trajectory_msgs.msg import JointTrajectory
 
 from mil_ros.core.alignment import AsOf
+from mil_ros.core.commands import find_flaw
 from mil_ros.core.errors import MilError, OrderError
 from mil_ros.core.robot import load_robot
-from mil_ros.core.safety import find_flaw
 from mil_ros.core.types import Observation, Vector
 from mil_ros.data.messages import stamp_ns
 from mil_ros.inference.bundle import check_robot, load_bundle

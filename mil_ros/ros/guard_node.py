@@ -32,11 +32,11 @@ from mil_ros.core.safety import (
     GuardState,
     PLANNER,
     POLICY,
-    SERVO_SILENCE_S,
     TELEOP,
 )
 from mil_ros.core.tool_limits import ToolLimiter
 from mil_ros.core.urdf import check_urdf
+from mil_ros.core.watches import SERVO_SILENCE_S
 from mil_ros.data.joint_reader import JointReader
 from mil_ros.data.messages import stamp_ns
 from mil_ros.ros.kinematics import ToolKinematics

@@ -12,7 +12,8 @@ import pytest
 
 from mil_ros.core.errors import OrderError
 from mil_ros.core.robot import load_robot, RobotDescription
-from mil_ros.core.safety import CommandGuard, GuardState, RESET_COOLDOWN_S, SERVO_SILENCE_S
+from mil_ros.core.safety import CommandGuard, GuardState, RESET_COOLDOWN_S
+from mil_ros.core.watches import SERVO_SILENCE_S
 
 ROBOT = load_robot('sim_panda')
 NAMES = list(ROBOT.joint_names)
@@ -330,7 +331,9 @@ def test_servo_silent_in_motion_is_a_fault(moving: Arm) -> None:
     moving.hold('policy', 20 * SLOW, SERVO_SILENCE_S - PERIOD_S)
     assert moving.guard.fault is None
     moving.hold('policy', 20 * SLOW, 3 * PERIOD_S)
-    assert_fault(moving, r'/servo_node/status has been silent for 0\.\d+ s in motion, expected')
+    assert_fault(
+        moving, r'Stopped in motion: /servo_node/status has been silent for 0\.\d+ s, expected at'
+    )
 
 
 def test_streams_lost_at_rest_are_waited_for(arm: Arm) -> None:
@@ -414,7 +417,9 @@ def test_servo_that_is_not_switched_is_waited_for(arm: Arm) -> None:
     arm.guard.on_servo_switched(False)
     assert not arm.hold('policy', SLOW, 0.1).any()
     assert arm.state is GuardState.WAITING
-    assert arm.guard.why == 'Servo has not agreed to joint jogging yet.'
+    assert (
+        arm.guard.why == 'Servo has not agreed to joint jogging yet, expected it to; see its log.'
+    )
 
 
 def test_obstacle_in_motion_is_a_fault(moving: Arm) -> None:

@@ -20,8 +20,9 @@ def demonstrate(simulation: Simulation, task: Task, rng: np.random.Generator) ->
     robot, family = simulation.robot, simulation.family
     names = list(robot.joint_names)
     family.reset(simulation, task, rng)
-    guard, servo = CommandGuard(robot), ServoEmulator(robot)
+    guard, servo = CommandGuard(robot, began_s=-60.0), ServoEmulator(robot)
     servo.switch_command_type(JOINT_JOG)
+    guard.on_servo_switched(True)
     begin, end = round(REST_S / PERIOD_S), round((REST_S + family.demo_steps / 10.0) / PERIOD_S)
     image_s, images, joints, command_s, commands = [], [], [], [], []
     for tick in range(end + begin):

@@ -6,7 +6,6 @@ from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 import signal
 import sys
-import threading
 from typing import Any, TypeVar
 
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
@@ -54,15 +53,17 @@ def run_node(make: Callable[[], Node], is_streaming: bool = False) -> int:
         The exit code: 2 for a mistake of the user.
     """
     rclpy.init(signal_handler_options=SignalHandlerOptions.NO)
-    stop = threading.Event()
+    # A list, no event: a handler that a second signal interrupts must not wait for a lock of its
+    # own, as Event.set does.
+    stops: list[int] = []
     for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: stop.set())
+        signal.signal(number, lambda signum, _: stops.append(signum))
     node = None
     try:
         node = make()
         executor = _make_executor(is_streaming)
         executor.add_node(node)
-        while not stop.is_set():
+        while not stops:
             executor.spin_once(_WAKE_S)
         finish = getattr(node, 'finish', None)
         if finish is not None:

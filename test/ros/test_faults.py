@@ -139,3 +139,33 @@ def test_a_vanished_demo_takes_its_nodes_along(tmp_path: Path) -> None:
     demo.communicate(timeout=2 * PATIENCE_S)
     _, alive = psutil.wait_procs(children, timeout=PATIENCE_S)
     assert not alive
+
+
+INTERRUPTED = """
+import signal, sys
+from rclpy.node import Node
+from mil_ros.ros.node import run_node
+
+left = 50
+
+def interrupt(frame, event, _):
+    global left
+    if left > 0 and event == 'line':
+        left -= 1
+        signal.raise_signal(signal.SIGINT)
+    return interrupt
+
+def make():
+    sys.settrace(interrupt)
+    signal.raise_signal(signal.SIGTERM)
+    sys.settrace(None)
+    return Node('quick')
+
+sys.exit(run_node(make))
+"""
+
+
+def test_a_signal_that_comes_while_one_is_handled_does_not_lock_the_node_up() -> None:
+    """Regressions pinned: the handler waited for a lock that it held itself, for good."""
+    ended = subprocess.run([sys.executable, '-c', INTERRUPTED], timeout=PATIENCE_S)
+    assert ended.returncode == 0

@@ -36,6 +36,14 @@ class NodeSpec:
 
 
 @dataclass(frozen=True, slots=True)
+class ForeignSpec:
+    """One node of another package, of the same name as its executable."""
+
+    package: str
+    executable: str
+
+
+@dataclass(frozen=True, slots=True)
 class Argument:
     """One value that whoever starts the graph may choose; without a default, must choose."""
 
@@ -57,9 +65,22 @@ ARGUMENTS = (
     Argument('episodes', '~/mil_episodes', 'folder that demonstrations are recorded into'),
     Argument('policies', '~/mil_policies', 'folder that adapted policies are saved in'),
     Argument('dry_run', 'true', 'publish what the policy would do without moving', bool),
+    Argument(
+        'moveit',
+        'false',
+        "start the vendor's move_group and a servo_node too; the driver must be running",
+        bool,
+    ),
     Argument('family', 'reach', 'kind of simulated tasks: reach, push or place'),
     Argument('split', 'test', 'looks of the simulated tasks: train or test'),
     Argument('seed', '0', 'of the simulated tasks and scenes', int),
+)
+
+# What `MOVEIT_ARGUMENT` starts besides, on a real arm alone.
+MOVEIT_ARGUMENT = 'moveit'
+MOVEIT = (
+    ForeignSpec('moveit_ros_move_group', 'move_group'),
+    ForeignSpec('moveit_servo', 'servo_node'),
 )
 
 EPISODE = Argument('episode', None, 'episode to replay, or a folder of episodes')
@@ -115,6 +136,8 @@ def replayed() -> tuple[NodeSpec, ...]:
 def arguments(simulated: bool) -> tuple[Argument, ...]:
     """Return the arguments that those nodes take, each once."""
     used = {name for spec in nodes(simulated) for name in spec.arguments.values()}
+    if not simulated:
+        used.add(MOVEIT_ARGUMENT)
     return tuple(argument for argument in ARGUMENTS if argument.name in used)
 
 

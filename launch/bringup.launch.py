@@ -10,5 +10,4 @@ from mil_ros.ros.moveit_launch import require_servo, start_moveit
 
 
 def generate_launch_description() -> LaunchDescription:
-    graph = describe(simulated=False)
-    return LaunchDescription([require_servo(), *graph.entities, start_moveit()])
+    return describe(simulated=False, first=[require_servo(), start_moveit()])

@@ -68,20 +68,22 @@ ARGUMENTS = (
     Argument(
         'moveit',
         'false',
-        "start the vendor's move_group and a servo_node too; the driver must be running",
-        bool,
+        "true starts the vendor's move_group and a servo_node too, servo the latter alone (the "
+        "vendor's launch started the former); the driver must be running",
     ),
     Argument('family', 'reach', 'kind of simulated tasks: reach, push or place'),
     Argument('split', 'test', 'looks of the simulated tasks: train or test'),
     Argument('seed', '0', 'of the simulated tasks and scenes', int),
 )
 
-# What `MOVEIT_ARGUMENT` starts besides, on a real arm alone.
+# What an argument starts besides, on a real arm alone, by its value.
 MOVEIT_ARGUMENT = 'moveit'
-MOVEIT = (
-    ForeignSpec('moveit_ros_move_group', 'move_group'),
-    ForeignSpec('moveit_servo', 'servo_node'),
-)
+_SERVO = ForeignSpec('moveit_servo', 'servo_node')
+MOVEIT: dict[str, tuple[ForeignSpec, ...]] = {
+    'false': (),
+    'servo': (_SERVO,),
+    'true': (ForeignSpec('moveit_ros_move_group', 'move_group'), _SERVO),
+}
 
 EPISODE = Argument('episode', None, 'episode to replay, or a folder of episodes')
 

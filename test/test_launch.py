@@ -73,7 +73,7 @@ def make_context(**values: str) -> Any:
 def test_moveit_is_not_started_unless_asked_for() -> None:
     from mil_ros.ros.moveit_launch import start_moveit
 
-    assert start_moveit().visit(make_context(robot='toaster', moveit='false')) is None
+    assert not start_moveit().visit(make_context(robot='toaster', moveit='false'))
 
 
 def test_an_arm_without_moveit_ends_the_launch_with_a_sentence() -> None:
@@ -100,7 +100,7 @@ def test_servo_and_move_group_get_their_parameters(monkeypatch: pytest.MonkeyPat
 
     given = {'move_group': {'a': 1}, 'servo_node': {'moveit_servo': {'publish_period': 0.01}}}
     setup = MoveItSetup(parameters=given, controller='arm_controller')
-    monkeypatch.setattr(moveit_launch, 'make_moveit_setup', lambda robot: setup)
+    monkeypatch.setattr(moveit_launch, 'make_moveit_setup', lambda robot, specs: setup)
     log, *started = moveit_launch.start_moveit().visit(make_context(robot='ur5e', moveit='true'))
     assert isinstance(log, LogInfo)
     assert all(isinstance(node, Node) for node in started)

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from ament_index_python.packages import get_package_share_directory, PackageNotFoundError
 
-from mil_ros.bringup import MOVEIT
+from mil_ros.bringup import ForeignSpec, MOVEIT, MOVEIT_ARGUMENT
 from mil_ros.core.errors import ConfigError
 from mil_ros.core.moveit_files import controller_of, load_recipe, load_servo, Recipe
 from mil_ros.core.robot import find_robot, load_robot, RobotDescription
@@ -30,8 +30,26 @@ class MoveItSetup:
     controller: str
 
 
-def make_moveit_setup(robot: str) -> MoveItSetup:
-    """Return what MoveIt is started with for a robot file, by shipped name or by path.
+def choose_moveit(value: str) -> tuple[ForeignSpec, ...]:
+    """Return which of MoveIt's nodes an argument's value asks for.
+
+    Raises:
+        ConfigError: If it is none of those known.
+    """
+    try:
+        return MOVEIT[value.lower()]
+    except KeyError:
+        raise ConfigError(
+            f'{MOVEIT_ARGUMENT}:={value} is unknown; expected one of {", ".join(MOVEIT)}.'
+        ) from None
+
+
+def make_moveit_setup(robot: str, specs: Sequence[ForeignSpec]) -> MoveItSetup:
+    """Return what MoveIt is started with for a robot file.
+
+    Args:
+        robot: Shipped name or path.
+        specs: The nodes that are started.
 
     Raises:
         ConfigError: If the arm has no MoveIt, a package is not installed or a file is wrong.
@@ -40,13 +58,13 @@ def make_moveit_setup(robot: str) -> MoveItSetup:
     described = load_robot(robot)
     if not described.moveit.group:
         raise ConfigError(
-            f'Robot file {file.name} has no section moveit, expected one for moveit:=true; choose '
-            'another robot or start without it.'
+            f'Robot file {file.name} has no section moveit, expected one to start MoveIt; choose '
+            f'another robot or {MOVEIT_ARGUMENT}:=false.'
         )
     beside = file.parent.parent
     servo = load_servo(beside / 'servo' / file.name, described)
     recipe = load_recipe(beside / 'moveit' / file.name)
-    for package in (*(spec.package for spec in MOVEIT), described.moveit.config_package):
+    for package in (*(spec.package for spec in specs), described.moveit.config_package):
         _share(package)
     return MoveItSetup(
         parameters=_parameters(described, servo, recipe), controller=controller_of(servo)
@@ -80,7 +98,7 @@ def _build(robot: RobotDescription, recipe: Recipe) -> Any:
         from moveit_configs_utils import MoveItConfigsBuilder
     except ImportError as err:
         raise ConfigError(
-            f'moveit:=true needs moveit_configs_utils, which cannot be imported ({err}); expected '
+            f'MoveIt needs moveit_configs_utils, which cannot be imported ({err}); expected '
             'MoveIt of jazzy or newer: install ros-jazzy-moveit.'
         ) from err
     package, name = robot.moveit.config_package, robot.moveit.config_name
@@ -112,8 +130,8 @@ def _share(package: str) -> Path:
         return Path(get_package_share_directory(package))
     except PackageNotFoundError:
         raise ConfigError(
-            f'moveit:=true needs the ROS package {package}, which is not installed or sourced; '
-            'install it, or leave moveit:=true out and start MoveIt by its own launch file.'
+            f'MoveIt needs the ROS package {package}, which is not installed or sourced; install '
+            f'it, or start MoveIt by its own launch file and say {MOVEIT_ARGUMENT}:=false.'
         ) from None
 
 
@@ -123,5 +141,5 @@ def _merged(under: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]
     for key, value in over.items():
         below = merged.get(key)
         is_deeper = isinstance(value, dict) and isinstance(below, dict)
-        merged[key] = _merged(below, value) if is_deeper else value
+        merged[key] = _merged(below or {}, value) if is_deeper else value
     return merged

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from launch.actions import LogInfo, OpaqueFunction
-from launch.conditions import IfCondition
 from launch.substitutions import LaunchConfiguration
 from launch_ros.actions import Node
 
 from launch import LaunchContext  # type: ignore[attr-defined]  # mypy sees our folder
-from mil_ros.bringup import MOVEIT, MOVEIT_ARGUMENT
+from mil_ros.bringup import MOVEIT_ARGUMENT
 from mil_ros.ros.distro import check_distro
-from mil_ros.ros.moveit_config import make_moveit_setup
+from mil_ros.ros.moveit_config import choose_moveit, make_moveit_setup
 
 
 def require_servo() -> OpaqueFunction:
@@ -19,14 +18,15 @@ def require_servo() -> OpaqueFunction:
 
 
 def start_moveit() -> OpaqueFunction:
-    """Return the action that starts MoveIt for the chosen robot, if it is asked for."""
-    return OpaqueFunction(
-        function=_make_nodes, condition=IfCondition(LaunchConfiguration(MOVEIT_ARGUMENT))
-    )
+    """Return the action that starts what is asked for of MoveIt, for the chosen robot."""
+    return OpaqueFunction(function=_make_nodes)
 
 
 def _make_nodes(context: LaunchContext) -> list[LogInfo | Node]:
-    setup = make_moveit_setup(LaunchConfiguration('robot').perform(context))
+    specs = choose_moveit(LaunchConfiguration(MOVEIT_ARGUMENT).perform(context))
+    if not specs:
+        return []
+    setup = make_moveit_setup(LaunchConfiguration('robot').perform(context), specs)
     advice = LogInfo(msg=f'Servo moves the arm through {setup.controller}: it must be active.')
     nodes = [
         Node(
@@ -36,6 +36,6 @@ def _make_nodes(context: LaunchContext) -> list[LogInfo | Node]:
             parameters=[setup.parameters[spec.executable]],
             output='screen',
         )
-        for spec in MOVEIT
+        for spec in specs
     ]
     return [advice, *nodes]

@@ -16,7 +16,8 @@ from mil_ros.core.resources import share_dir
 
 pytest.importorskip('ament_index_python')
 
-from mil_ros.ros.moveit_config import make_moveit_setup  # needs the index
+from mil_ros.bringup import MOVEIT
+from mil_ros.ros.moveit_config import choose_moveit, make_moveit_setup
 
 PACKAGES = (
     'franka_bringup',
@@ -96,7 +97,7 @@ def uninstall(prefix: Path, package: str) -> None:
 
 @pytest.mark.usefixtures('prefix', 'builder')
 def test_servo_is_given_all_that_it_reads() -> None:
-    setup = make_moveit_setup('ur5e')
+    setup = make_moveit_setup('ur5e', MOVEIT['true'])
     servo = setup.parameters['servo_node']
     assert set(servo) == {
         'robot_description',
@@ -116,7 +117,7 @@ def test_servo_is_given_all_that_it_reads() -> None:
 
 @pytest.mark.usefixtures('prefix')
 def test_the_vendors_package_is_asked_by_the_recipe(builder: type[Builder]) -> None:
-    make_moveit_setup('ur5e')
+    make_moveit_setup('ur5e', MOVEIT['true'])
     assert builder.told == {
         'name': 'ur',
         'package': 'ur_moveit_config',
@@ -130,14 +131,14 @@ def test_the_vendors_package_is_asked_by_the_recipe(builder: type[Builder]) -> N
 
 
 def test_a_file_of_another_package_is_found(prefix: Path, builder: type[Builder]) -> None:
-    make_moveit_setup('fr3')
+    make_moveit_setup('fr3', MOVEIT['true'])
     told = builder.told['robot_description_semantic']['file_path']
     assert told == str(prefix / 'share/franka_description/robots/fr3/fr3.srdf.xacro')
 
 
 @pytest.mark.usefixtures('prefix', 'builder')
 def test_the_recipe_has_its_way_and_keeps_what_it_does_not_name() -> None:
-    move_group = make_moveit_setup('fr3').parameters['move_group']
+    move_group = make_moveit_setup('fr3', MOVEIT['true']).parameters['move_group']
     assert move_group['ompl']['planning_plugins'] == ['ompl_interface/OMPLPlanner']
     assert move_group['ompl']['planner_configs'] == {'RRT': {}}
     assert move_group['publish_robot_description_semantic'] is True
@@ -146,7 +147,7 @@ def test_the_recipe_has_its_way_and_keeps_what_it_does_not_name() -> None:
 @pytest.mark.usefixtures('prefix', 'builder')
 @pytest.mark.parametrize('name', ['fr3', 'gen3', 'panda', 'ur10e', 'ur5e', 'xarm7'])
 def test_every_shipped_arm_can_be_set_up(name: str) -> None:
-    assert set(make_moveit_setup(name).parameters) == {'move_group', 'servo_node'}
+    assert set(make_moveit_setup(name, MOVEIT['true']).parameters) == {'move_group', 'servo_node'}
 
 
 @pytest.mark.usefixtures('builder')
@@ -156,14 +157,14 @@ def test_a_package_that_is_not_installed_is_named(prefix: Path, package: str) ->
     with pytest.raises(
         ConfigError, match=rf'needs the ROS package {package}, which is not installed or sourced;'
     ):
-        make_moveit_setup('ur5e')
+        make_moveit_setup('ur5e', MOVEIT['true'])
 
 
 @pytest.mark.usefixtures('builder')
 def test_a_package_that_the_recipe_needs_is_named(prefix: Path) -> None:
     uninstall(prefix, 'franka_description')
     with pytest.raises(ConfigError, match='needs the ROS package franka_description, which'):
-        make_moveit_setup('fr3')
+        make_moveit_setup('fr3', MOVEIT['true'])
 
 
 @pytest.mark.usefixtures('prefix')
@@ -174,7 +175,7 @@ def test_moveit_that_cannot_be_imported_is_named(monkeypatch: pytest.MonkeyPatch
         match=r'needs moveit_configs_utils, which cannot be imported \(.*\); expected MoveIt of '
         r'jazzy or newer: install ros-jazzy-moveit\.',
     ):
-        make_moveit_setup('ur5e')
+        make_moveit_setup('ur5e', MOVEIT['true'])
 
 
 @pytest.mark.usefixtures('prefix')
@@ -190,14 +191,16 @@ def test_a_vendors_package_that_is_laid_otherwise_is_refused(
         match=r'configuration of ur5e cannot be built from ur_moveit_config: KeyError '
         r'.*kinematics\.yaml.*; expected the files that moveit/ur5e\.yaml names\.',
     ):
-        make_moveit_setup('ur5e')
+        make_moveit_setup('ur5e', MOVEIT['true'])
 
 
 def test_an_arm_without_moveit_is_refused() -> None:
     with pytest.raises(
-        ConfigError, match=r'Robot file sim_panda\.yaml has no section moveit, expected one for'
+        ConfigError,
+        match=r'Robot file sim_panda\.yaml has no section moveit, expected one to '
+        r'start MoveIt; choose another robot or moveit:=false\.',
     ):
-        make_moveit_setup('sim_panda')
+        make_moveit_setup('sim_panda', MOVEIT['true'])
 
 
 @pytest.mark.usefixtures('prefix', 'builder')
@@ -207,7 +210,38 @@ def test_the_files_of_ones_own_arm_lie_beside_its_robot_file(tmp_path: Path) -> 
         source = share_dir() / 'config' / folder / 'ur5e.yaml'
         shutil.copy(source, tmp_path / 'arms' / folder / 'mine.yaml')
     robot = str(tmp_path / 'arms' / 'robots' / 'mine.yaml')
-    assert make_moveit_setup(robot).controller == 'scaled_joint_trajectory_controller'
+    assert (
+        make_moveit_setup(robot, MOVEIT['true']).controller == 'scaled_joint_trajectory_controller'
+    )
     (tmp_path / 'arms' / 'servo' / 'mine.yaml').unlink()
     with pytest.raises(ConfigError, match=r'No Servo file .*/arms/servo/mine\.yaml; expected'):
-        make_moveit_setup(robot)
+        make_moveit_setup(robot, MOVEIT['true'])
+
+
+@pytest.mark.usefixtures('builder')
+def test_servo_alone_does_not_need_move_group(prefix: Path) -> None:
+    uninstall(prefix, 'moveit_ros_move_group')
+    assert make_moveit_setup('ur5e', choose_moveit('servo')).parameters['servo_node']
+    with pytest.raises(ConfigError, match='needs the ROS package moveit_ros_move_group'):
+        make_moveit_setup('ur5e', choose_moveit('true'))
+
+
+@pytest.mark.parametrize(
+    ('value', 'started'),
+    [
+        ('false', []),
+        ('False', []),
+        ('servo', ['servo_node']),
+        ('true', ['move_group', 'servo_node']),
+        ('True', ['move_group', 'servo_node']),
+    ],
+)
+def test_the_argument_says_what_is_started(value: str, started: list[str]) -> None:
+    assert [spec.executable for spec in choose_moveit(value)] == started
+
+
+def test_an_unknown_value_of_the_argument_is_refused() -> None:
+    with pytest.raises(
+        ConfigError, match=r'moveit:=yes is unknown; expected one of false, servo, true\.'
+    ):
+        choose_moveit('yes')

@@ -37,10 +37,14 @@ class NodeSpec:
 
 @dataclass(frozen=True, slots=True)
 class ForeignSpec:
-    """One node of another package, of the same name as its executable."""
+    """One node of another package, of the same name as its executable.
+
+    `linger_s` is how much later than the others it is ended.
+    """
 
     package: str
     executable: str
+    linger_s: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +82,7 @@ ARGUMENTS = (
 
 # What an argument starts besides, on a real arm alone, by its value.
 MOVEIT_ARGUMENT = 'moveit'
-_SERVO = ForeignSpec('moveit_servo', 'servo_node')
+_SERVO = ForeignSpec('moveit_servo', 'servo_node', linger_s=2.0)  # while the guard stops the arm
 MOVEIT: dict[str, tuple[ForeignSpec, ...]] = {
     'false': (),
     'servo': (_SERVO,),

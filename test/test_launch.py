@@ -108,3 +108,5 @@ def test_servo_and_move_group_get_their_parameters(monkeypatch: pytest.MonkeyPat
         ('moveit_ros_move_group', 'move_group'),
         ('moveit_servo', 'servo_node'),
     ]
+    servo = started[1].process_description
+    assert 'mil_ros.ros.linger 2.0' in servo.prefix[0].text

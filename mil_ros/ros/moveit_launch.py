@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import shlex
+import sys
+
 from launch.actions import LogInfo, OpaqueFunction
 from launch.substitutions import LaunchConfiguration
 from launch_ros.actions import Node
 
 from launch import LaunchContext  # type: ignore[attr-defined]  # mypy sees our folder
-from mil_ros.bringup import MOVEIT_ARGUMENT
+from mil_ros.bringup import ForeignSpec, MOVEIT_ARGUMENT
 from mil_ros.ros.distro import check_distro
 from mil_ros.ros.moveit_config import choose_moveit, make_moveit_setup
 
@@ -34,8 +37,15 @@ def _make_nodes(context: LaunchContext) -> list[LogInfo | Node]:
             executable=spec.executable,
             name=spec.executable,
             parameters=[setup.parameters[spec.executable]],
+            prefix=_prefix(spec),
             output='screen',
         )
         for spec in specs
     ]
     return [advice, *nodes]
+
+
+def _prefix(spec: ForeignSpec) -> str | None:
+    if not spec.linger_s:
+        return None
+    return shlex.join([sys.executable, '-m', 'mil_ros.ros.linger', str(spec.linger_s)])

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+import os
+import select
 import signal
 import subprocess
 import sys
@@ -22,23 +24,22 @@ print('up', flush=True)
 signal.pause()
 """
 DELAY_S = 1.0
+PATIENCE_S = 30.0
 
 
 def start(delay_s: float, child: str = CHILD) -> subprocess.Popen[str]:
-    command = [
-        sys.executable,
-        '-m',
-        'mil_ros.ros.linger',
-        str(delay_s),
-        sys.executable,
-        '-c',
-        child,
-    ]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    command = [sys.executable, '-m', 'mil_ros.ros.linger', str(delay_s)]
+    return subprocess.Popen(
+        [*command, sys.executable, '-c', child],
+        stdout=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
 
 
 def read(process: subprocess.Popen[str]) -> str:
     assert process.stdout is not None
+    assert select.select([process.stdout], [], [], PATIENCE_S)[0], 'nothing is said'
     return process.stdout.readline().strip()
 
 
@@ -55,7 +56,7 @@ def test_the_command_is_interrupted_later(
     lingering: subprocess.Popen[str], number: signal.Signals
 ) -> None:
     sent_s = time.monotonic()
-    lingering.send_signal(number)
+    os.killpg(lingering.pid, number)  # as a terminal does
     assert read(lingering) == str(int(signal.SIGINT))
     assert time.monotonic() - sent_s >= DELAY_S
     assert lingering.wait() == 7

@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from mil_ros.core.errors import ConfigError
-from mil_ros.core.moveit_files import controller_of, load_recipe, load_servo, SERVO_KINDS
+from mil_ros.core.moveit_files import controller_of, load_recipe, load_servo
 from mil_ros.core.resources import share_dir
 from mil_ros.core.robot import load_robot, RobotDescription
 
@@ -168,10 +168,6 @@ def test_servo_file_is_refused_with_what_was_got_and_what_was_expected(
     changes, message = MISTAKES[mistake]
     with pytest.raises(ConfigError, match=message):
         read(tmp_path, arm, **changes)
-
-
-def test_every_known_kind_can_come_out_of_yaml() -> None:
-    assert set(SERVO_KINDS.values()) == {bool, int, float, str, list}
 
 
 def test_missing_servo_file_is_refused(tmp_path: Path, arm: RobotDescription) -> None:

@@ -36,6 +36,18 @@ class NodeSpec:
 
 
 @dataclass(frozen=True, slots=True)
+class ForeignSpec:
+    """One node of another package, of the same name as its executable.
+
+    `linger_s` is how much later than the others it is ended.
+    """
+
+    package: str
+    executable: str
+    linger_s: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
 class Argument:
     """One value that whoever starts the graph may choose; without a default, must choose."""
 
@@ -57,10 +69,25 @@ ARGUMENTS = (
     Argument('episodes', '~/mil_episodes', 'folder that demonstrations are recorded into'),
     Argument('policies', '~/mil_policies', 'folder that adapted policies are saved in'),
     Argument('dry_run', 'true', 'publish what the policy would do without moving', bool),
+    Argument(
+        'moveit',
+        'false',
+        "true starts the vendor's move_group and a servo_node too, servo the latter alone (the "
+        "vendor's launch started the former); the driver must be running",
+    ),
     Argument('family', 'reach', 'kind of simulated tasks: reach, push or place'),
     Argument('split', 'test', 'looks of the simulated tasks: train or test'),
     Argument('seed', '0', 'of the simulated tasks and scenes', int),
 )
+
+# What an argument starts besides, on a real arm alone, by its value.
+MOVEIT_ARGUMENT = 'moveit'
+_SERVO = ForeignSpec('moveit_servo', 'servo_node', linger_s=2.0)  # while the guard stops the arm
+MOVEIT: dict[str, tuple[ForeignSpec, ...]] = {
+    'false': (),
+    'servo': (_SERVO,),
+    'true': (ForeignSpec('moveit_ros_move_group', 'move_group'), _SERVO),
+}
 
 EPISODE = Argument('episode', None, 'episode to replay, or a folder of episodes')
 
@@ -118,6 +145,8 @@ def replayed() -> tuple[NodeSpec, ...]:
 def arguments(simulated: bool) -> tuple[Argument, ...]:
     """Return the arguments that those nodes take, each once."""
     used = {name for spec in nodes(simulated) for name in spec.arguments.values()}
+    if not simulated:
+        used.add(MOVEIT_ARGUMENT)
     return tuple(argument for argument in ARGUMENTS if argument.name in used)
 
 

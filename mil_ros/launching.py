@@ -19,7 +19,7 @@ from launch_ros.parameter_descriptions import ParameterValue
 from launch_ros.substitutions import FindPackageShare
 from lifecycle_msgs.msg import Transition
 
-from launch import LaunchDescription  # type: ignore[attr-defined]  # mypy sees our folder
+from launch import Action, LaunchDescription  # type: ignore[attr-defined]  # mypy sees our folder
 from mil_ros.bringup import (
     Argument,
     arguments,
@@ -34,14 +34,19 @@ from mil_ros.bringup import (
 )
 
 
-def describe(simulated: bool, defaults: Mapping[str, str] | None = None) -> LaunchDescription:
+def describe(
+    simulated: bool,
+    defaults: Mapping[str, str] | None = None,
+    first: Sequence[Action] = (),
+) -> LaunchDescription:
     """Return everything that ``ros2 launch`` needs to bring the graph up.
 
     Args:
         simulated: Whether to start the simulated arm too.
         defaults: Arguments whose default differs from the table's.
+        first: What is done before any node starts, and knows the arguments.
     """
-    return _describe(nodes(simulated), arguments(simulated), defaults or {}, {})
+    return _describe(nodes(simulated), arguments(simulated), defaults or {}, {}, first)
 
 
 def describe_replay() -> LaunchDescription:
@@ -69,6 +74,7 @@ def _describe(
     declared: Sequence[Argument],
     defaults: Mapping[str, str],
     parameters: Mapping[str, object],
+    first: Sequence[Action] = (),
 ) -> LaunchDescription:
     """Return nodes, their arguments and environment; `parameters` are given to every node."""
     kinds = {argument.name: argument.kind for argument in declared}
@@ -86,6 +92,7 @@ def _describe(
                 )
                 for argument in declared
             ),
+            *first,
             *(_make_node(spec, kinds, parameters) for spec in specs),
         ]
     )

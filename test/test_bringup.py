@@ -25,7 +25,7 @@ def test_only_what_the_nodes_take_is_asked_for() -> None:
     simulated = {argument.name for argument in arguments(simulated=True)}
     real = {argument.name for argument in arguments(simulated=False)}
     assert {'family', 'split', 'seed'} == simulated - real
-    assert {'camera'} == real - simulated
+    assert {'camera', 'moveit'} == real - simulated
 
 
 def test_a_replay_runs_what_adapts_and_acts_and_can_move_nothing() -> None:

@@ -33,6 +33,7 @@ ROS = [
     'launch',
     'launch_ros',
     'lifecycle_msgs',
+    'moveit_configs_utils',
     'moveit_msgs',
     'rcl_interfaces',
     'rclpy',

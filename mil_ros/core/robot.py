@@ -222,15 +222,21 @@ class RobotDescription:
         return np.array(self.home_rad)
 
 
+def find_robot(name_or_path: str | Path) -> Path:
+    """Return where a robot file is or would be, by shipped name or by path."""
+    path = Path(name_or_path)
+    if path.suffix == '.yaml':
+        return path
+    return share_dir() / 'config' / 'robots' / f'{name_or_path}.yaml'
+
+
 def load_robot(name_or_path: str | Path) -> RobotDescription:
     """Read a robot file by shipped name (``sim_panda``) or by path.
 
     Raises:
         ConfigError: If it is missing, not YAML, has unknown or missing keys, or makes no sense.
     """
-    path = Path(name_or_path)
-    if path.suffix != '.yaml':
-        path = share_dir() / 'config' / 'robots' / f'{name_or_path}.yaml'
+    path = find_robot(name_or_path)
     if not path.is_file():
         shipped = sorted(p.stem for p in (share_dir() / 'config' / 'robots').glob('*.yaml'))
         raise ConfigError(
@@ -323,6 +329,7 @@ def _check(robot: RobotDescription) -> None:
     _check_home(robot)
     _check_action(robot)
     _check_tool(robot)
+    _check_moveit(robot)
 
 
 def _check_joints(robot: RobotDescription) -> None:
@@ -432,4 +439,14 @@ def _check_tool(robot: RobotDescription) -> None:
     if not tool.link and (tool.speed_m_s or low):
         raise ConfigError(
             f'{name}: tool has limits but no link; expected the name of a link of the URDF.'
+        )
+
+
+def _check_moveit(robot: RobotDescription) -> None:
+    named = dataclasses.asdict(robot.moveit)
+    missing = sorted(key for key, value in named.items() if not value)
+    if missing and len(missing) < len(named):
+        raise ConfigError(
+            f'{robot.name}: moveit lacks {", ".join(missing)}; expected all of '
+            f'{", ".join(sorted(named))}, or no section moveit for an arm without MoveIt.'
         )

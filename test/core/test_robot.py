@@ -117,7 +117,71 @@ def drop(*path: str | int) -> Callable[[dict[str, Any]], None]:
     return change
 
 
+def add_a_joint(document: dict[str, Any]) -> None:
+    document['joints'].append({**document['joints'][6], 'name': 'panda_joint8'})
+
+
+def rate_jerk_in_words(document: dict[str, Any]) -> None:
+    document['joints'][2]['jerk_rad_s3'] = 'high'
+
+
 MISTAKES = {
+    'joint too many': (add_a_joint, r'arm: home_rad has 7 values, expected 8, one for each joint'),
+    'text for jerk': (
+        rate_jerk_in_words,
+        r"arm\.yaml: joints\[2\]\.jerk_rad_s3 is 'high'; expected a float\.",
+    ),
+    'negative jerk': (put('joints', 0, 'jerk_rad_s3', value=-1.0), r'has jerk_rad_s3=-1\.0;'),
+    'jerk that is no number': (
+        put('joints', 0, 'jerk_rad_s3', value=math.nan),
+        r'panda_joint1 has jerk_rad_s3=nan; expected it above 0',
+    ),
+    'jerk fraction out of range': (
+        put('limits', 'jerk_fraction', value=1.5),
+        r'limits\.jerk_fraction is 1\.5; expected \(0, 1\]\.',
+    ),
+    'unknown key of the tool': (
+        put('tool', value={'link': 'tip', 'speed': 0.25}),
+        r"arm\.yaml: tool has unknown keys \['speed'\] and lacks \[\]; expected exactly "
+        r"\['link', 'speed_m_s', 'workspace_lower_m', 'workspace_upper_m'\]",
+    ),
+    'tool speed that is no number': (
+        put('tool', value={'link': 'tip', 'speed_m_s': math.nan}),
+        r'tool\.speed_m_s is nan; expected 0 or more m/s',
+    ),
+    'workspace of words': (
+        put('tool', value={'link': 'tip', 'workspace_lower_m': 'table'}),
+        r"tool\.workspace_lower_m is 'table'; expected a list of numbers",
+    ),
+    'workspace with a hole': (
+        put(
+            'tool',
+            value={
+                'link': 'tip',
+                'workspace_lower_m': [0.0, math.nan, 0.0],
+                'workspace_upper_m': [1.0, 1.0, 1.0],
+            },
+        ),
+        r'expected every value of the first below that of the second',
+    ),
+    'unknown key of moveit': (
+        put('moveit', value={'group': 'arm', 'package': 'arm_config'}),
+        r"arm\.yaml: moveit has unknown keys \['package'\] and lacks \[\]; expected exactly "
+        r"\['config_name', 'config_package', 'group'\]",
+    ),
+    'moveit in part': (
+        put('moveit', value={'group': 'arm'}),
+        r'arm: moveit lacks config_name, config_package; expected all of config_name, '
+        r'config_package, group, or no section moveit',
+    ),
+    'number for a group': (
+        put('moveit', value={'group': 7}),
+        r'arm\.yaml: moveit\.group is 7; expected a str\.',
+    ),
+    'number for an optional topic': (
+        put('topics', 'pause_servo', value=1),
+        r'topics\.pause_servo is 1; expected a str\.',
+    ),
     'jerk of zero': (
         put('joints', 0, 'jerk_rad_s3', value=0.0),
         r'panda_joint1 has jerk_rad_s3=0\.0; expected it above 0, or leave it out',

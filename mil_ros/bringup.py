@@ -57,6 +57,11 @@ ARGUMENTS = (
     Argument('episodes', '~/mil_episodes', 'folder that demonstrations are recorded into'),
     Argument('policies', '~/mil_policies', 'folder that adapted policies are saved in'),
     Argument('dry_run', 'true', 'publish what the policy would do without moving', bool),
+    Argument(
+        'planner',
+        'auto',
+        'how to move home: moveit (around obstacles), joint_space (blindly) or auto',
+    ),
     Argument('family', 'reach', 'kind of simulated tasks: reach, push or place'),
     Argument('split', 'test', 'looks of the simulated tasks: train or test'),
     Argument('seed', '0', 'of the simulated tasks and scenes', int),
@@ -74,6 +79,7 @@ NODES = (
         'camera', {'robot': 'robot', 'source': 'camera'}, is_hardware=True, only_with='camera'
     ),
     NodeSpec('guard', {'robot': 'robot'}),
+    NodeSpec('planner', {'robot': 'robot', 'backend': 'planner'}),
     NodeSpec('recorder', {'robot': 'robot', 'directory': 'episodes'}),
     NodeSpec(
         'adaptation',

@@ -12,7 +12,7 @@ import numpy as np
 
 from mil_ros.core.errors import MotionError
 from mil_ros.core.robot import RobotDescription
-from mil_ros.core.safety import REST_RAD_S
+from mil_ros.core.safety import GuardState, PLANNER, POLICY, REST_RAD_S, TELEOP
 from mil_ros.core.types import Vector
 
 RATE_HZ = 100.0
@@ -30,11 +30,12 @@ _REST_PATIENCE_S = 1.0  # how long zeros are sent to an arm that does not come t
 _SPARE_S = 5.0  # beyond one and a half times the profile's own duration
 _BUSY = 'let go of the joystick and end any run (/control/stop)'
 _REMEDIES = {
-    'disabled': 'hold the deadman switch',
-    'waiting': 'start the driver and Servo',
-    'teleop': _BUSY,
-    'policy': _BUSY,
+    GuardState.DISABLED.value: 'hold the deadman switch',
+    GuardState.WAITING.value: 'start what it waits for',
+    TELEOP: _BUSY,
+    POLICY: _BUSY,
 }
+_CLOCK_TOLERANCE_S = 0.02  # by which a stamp may seem to lie in the future
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -93,7 +94,7 @@ def find_loss(robot: RobotDescription, now: Situation) -> str:
             f'nothing has come on {topic}, expected a running stream; start the driver or '
             'correct the robot file'
         )
-    if not 0.0 <= now.joints_age_s <= max_age_s:
+    if not -_CLOCK_TOLERANCE_S <= now.joints_age_s <= max_age_s:
         return (
             f'{topic} is {now.joints_age_s:.3f} s old, expected 0 to {max_age_s:g} s; check the '
             'driver, and that both clocks agree'
@@ -103,7 +104,7 @@ def find_loss(robot: RobotDescription, now: Situation) -> str:
             f'nothing has come on /guard/state for {now.guard_age_s:.1f} s, expected it at least '
             f'every {GUARD_SILENCE_S:g} s; start the guard'
         )
-    if now.guard == 'fault':
+    if now.guard == GuardState.FAULT.value:
         return (
             f'the guard has a fault ({now.guard_says.rstrip(".")}), expected none; remove its '
             'cause and call /guard/reset at rest'
@@ -119,9 +120,9 @@ def check_may_begin(robot: RobotDescription, now: Situation) -> Vector:
             arm, or it moves.
     """
     reason = find_loss(robot, now)
-    if not reason and now.guard != 'ready':
+    if not reason and now.guard != GuardState.READY.value:
         remedy = _REMEDIES.get(now.guard, 'wait until it is')
-        reason = f"the guard is in state '{now.guard}', expected 'ready'; {remedy}"
+        reason = f"the guard is in state {_describe(now)}, expected 'ready'; {remedy}"
     if not reason and now.velocities is not None:
         worst = int(np.abs(now.velocities).argmax())
         speed = abs(float(now.velocities[worst]))
@@ -133,6 +134,12 @@ def check_may_begin(robot: RobotDescription, now: Situation) -> Vector:
     if reason or now.positions is None:
         raise MotionError(f'Motion refused: {reason}.')
     return now.positions
+
+
+def _describe(now: Situation) -> str:
+    """Return the guard's state, and why, where that says more."""
+    says = now.guard_says.rstrip('.')
+    return f"'{now.guard}'" if says in ('', now.guard) else f"'{now.guard}' ({says})"
 
 
 def is_resting(robot: RobotDescription, now: Situation) -> bool:
@@ -206,15 +213,15 @@ class Homing:
         loss = find_loss(self._robot, now)
         if loss or now.positions is None:
             return loss
-        if now.guard in ('teleop', 'policy'):
+        if now.guard in (TELEOP, POLICY):
             return f"the guard follows '{now.guard}' now; call /planner/go_home again at rest"
-        if now.guard == 'planner':
+        if now.guard == PLANNER:
             self._passed_on_s = now_s
         elif now_s - self._passed_on_s > _UNHEEDED_S:
             remedy = _REMEDIES.get(now.guard, 'see its log')
             return (
-                f"the guard passes nothing on (it is in state '{now.guard}'), expected "
-                f"'planner'; {remedy}"
+                f"the guard passes nothing on, in state {_describe(now)}, expected 'planner'; "
+                f'{remedy}'
             )
         departed = np.abs(self._profile.at(self._time_s)[0] - now.positions)
         worst = int(departed.argmax())

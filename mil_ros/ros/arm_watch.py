@@ -13,11 +13,11 @@ from sensor_msgs.msg import JointState
 from std_msgs.msg import Bool
 
 from mil_ros.core.alignment import NS_PER_S
-from mil_ros.core.errors import DemoError
 from mil_ros.core.homing import Situation
 from mil_ros.core.robot import RobotDescription
 from mil_ros.core.types import Vector
-from mil_ros.data.messages import joints_in_order, stamp_ns
+from mil_ros.data.joint_reader import JointReader
+from mil_ros.data.messages import stamp_ns
 from mil_ros.ros.node import LATCHED, NEWEST, now_ns
 from mil_ros.ros.waiting import wait_until
 
@@ -33,6 +33,7 @@ class ArmWatch:
         self._began_s = time.monotonic()
         self._guard = DiagnosticStatus()
         self._guard_at_s = -math.inf
+        self._joints = JointReader(robot.joint_names)
         self._positions: Vector | None = None
         self._velocities: Vector | None = None
         self._joints_at_s = -math.inf
@@ -45,6 +46,7 @@ class ArmWatch:
         topic = self._robot.topics.joint_states
         self._positions = self._velocities = None
         self._joints_at_s = self._deadman_at_s = -math.inf
+        self._joints = JointReader(self._robot.joint_names)
         create = self._node.create_subscription
         self._fast = [create(JointState, topic, self._on_joints, NEWEST)]
         if self._robot.guard.deadman:
@@ -83,11 +85,9 @@ class ArmWatch:
         self._guard, self._guard_at_s = message, time.monotonic()
 
     def _on_joints(self, message: JointState) -> None:
-        names, expected = list(message.name), self._robot.joint_names
-        try:
-            positions = joints_in_order(names, message.position, expected, 'joint_states')
-            velocities = joints_in_order(names, message.velocity, expected, 'joint_states')
-        except DemoError:
+        positions = self._joints.positions(message)
+        velocities = None if positions is None else self._joints.velocities(message)
+        if positions is None or velocities is None:
             return  # another publisher's joints; silence of ours is noticed
         if np.isfinite(positions).all() and np.isfinite(velocities).all():
             lag_s = (now_ns(self._node) - stamp_ns(message.header)) / NS_PER_S

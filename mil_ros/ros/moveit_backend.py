@@ -19,6 +19,7 @@ from mil_ros.core.errors import MotionError
 from mil_ros.core.handover import Handover
 from mil_ros.core.homing import check_may_begin, find_loss, is_resting
 from mil_ros.core.robot import RobotDescription
+from mil_ros.core.safety import GuardState
 from mil_ros.ros.arm_watch import ArmWatch
 from mil_ros.ros.moveit_arm import check_available, MoveItArm
 from mil_ros.ros.node import in_thread
@@ -81,7 +82,7 @@ class MoveItBackend:
         finally:
             self._watch.close()
         loss = find_loss(self._robot, now)
-        if now.positions is None or (loss and now.guard != 'fault'):
+        if now.positions is None or (loss and now.guard != GuardState.FAULT.value):
             raise MotionError(f'Nobody can tell whether the arm is in collision: {loss}.')
         if arm.is_colliding(now.positions):
             raise MotionError(

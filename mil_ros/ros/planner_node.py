@@ -21,7 +21,7 @@ from mil_ros.ros import moveit_arm
 from mil_ros.ros.joint_space import JointSpaceBackend
 from mil_ros.ros.moveit_backend import MoveItBackend
 from mil_ros.ros.node import add_trigger, add_waiting_trigger, run_node
-from mil_ros.ros.parameters import declare_parameters, parameter
+from mil_ros.ros.parameters import declare_parameters, parameter, RobotParameter
 
 _BACKENDS = ('auto', 'moveit', 'joint_space')
 _STOP_S = 4.0  # how long the arm may take to rest, and Servo to resume, before the process ends
@@ -40,11 +40,10 @@ class Backend(Protocol):
         """Say that the arm is not in collision; raises if it is or nobody can tell."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PlannerParameters:
+@dataclass(frozen=True, slots=True)
+class PlannerParameters(RobotParameter):
     """What is fixed while the node runs."""
 
-    robot: str = parameter('robot file: a shipped name or a path', 'sim_panda')
     backend: str = parameter('moveit, joint_space, or auto for MoveIt where it is', 'auto')
 
     def __post_init__(self) -> None:

@@ -120,16 +120,27 @@ def test_jerk_is_finite_even_where_the_robot_file_has_no_limit(robot: RobotDescr
             r'^Motion refused: nothing has come on /guard/state for 0\.1 s, expected it at least '
             r'every 2 s; start the guard\.$',
         ),
+        ({'joints_age_s': -0.03}, r'/joint_states is -0\.030 s old, expected 0 to 0\.1 s'),
         ({'guard_age_s': 3.0}, r'nothing has come on /guard/state for 3\.0 s'),
         (
             {'guard': 'fault', 'guard_says': 'Emergency stop was called.'},
             r'^Motion refused: the guard has a fault \(Emergency stop was called\), expected '
             r'none; remove its cause and call /guard/reset at rest\.$',
         ),
-        ({'guard': 'disabled'}, r"state 'disabled', expected 'ready'; hold the deadman switch\.$"),
-        ({'guard': 'waiting'}, r"state 'waiting', expected 'ready'; start the driver and Servo\."),
-        ({'guard': 'teleop'}, r"'teleop', expected 'ready'; let go of the joystick and end any"),
-        ({'guard': 'policy'}, r"'policy', expected 'ready'; .* end any run \(/control/stop\)"),
+        (
+            {'guard': 'disabled'},
+            r"state 'disabled' .*, expected 'ready'; hold the deadman switch\.$",
+        ),
+        (
+            {'guard': 'waiting', 'guard_says': 'Servo has been silent.'},
+            r"^Motion refused: the guard is in state 'waiting' \(Servo has been silent\), "
+            r"expected 'ready'; start what it waits for\.$",
+        ),
+        (
+            {'guard': 'teleop'},
+            r"'teleop' .*, expected 'ready'; let go of the joystick and end any",
+        ),
+        ({'guard': 'policy'}, r"'policy' .*, expected 'ready'; .* end any run \(/control/stop\)"),
         ({'guard': 'planner'}, r"state 'planner', expected 'ready'; wait until it is\.$"),
     ],
 )
@@ -230,7 +241,10 @@ def test_a_guard_that_passes_nothing_on_ends_it(arm: Arm, state: str, remedy: st
     arm.run(0.4, guard=state)
     assert arm.homing.failure == ''
     arm.run(0.2, guard=state)
-    assert f"(it is in state '{state}'), expected 'planner'; {remedy}" in arm.homing.failure
+    assert (
+        f"nothing on, in state '{state}' (planner), expected 'planner'; {remedy}"
+        in arm.homing.failure
+    )
 
 
 def test_a_blocked_arm_ends_it(arm: Arm) -> None:

@@ -168,6 +168,7 @@ class Homing:
         self._goal = profile.at(profile.duration_s)[0]
         self._began_s = self._tick_s = self._passed_on_s = now_s
         self._time_s = 0.0  # of the profile
+        self._has_begun = False
         self._ended_s: float | None = None
         self.failure = ''
         self.is_over = False
@@ -185,6 +186,9 @@ class Homing:
                 self.stop(reason, now_s)
         if self._ended_s is not None or now.positions is None:
             return self._rest(now_s, now)
+        if not self._has_begun:  # the guard takes up a stream that begins with zeros at any time
+            self._has_begun, self._tick_s = True, now_s
+            return np.zeros_like(now.positions)
         self._time_s += float(np.clip(now_s - self._tick_s, 0.0, 2.0 / RATE_HZ))
         self._tick_s = now_s
         positions, velocities = self._profile.at(self._time_s)

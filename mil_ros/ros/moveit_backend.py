@@ -127,8 +127,10 @@ class MoveItBackend:
         await wait_until(self._node, lambda: is_resting(self._robot, self._watch.now()), _REST_S)
 
     async def resume_servo(self) -> None:
-        """Have Servo take the controllers again."""
+        """Have Servo take the controllers again, and let the guard notice."""
         await self._set_paused(False)
+        waiting = GuardState.WAITING.value
+        await wait_until(self._node, lambda: self._watch.now().guard != waiting, _ANSWER_S)
 
     def _load(self) -> MoveItArm:
         if self._arm is None:

@@ -180,11 +180,15 @@ def test_the_arm_gets_there_and_rests(arm: Arm) -> None:
     assert np.abs(arm.velocities).max() < 0.01
 
 
+def test_a_stream_begins_with_zeros_so_that_the_guard_takes_it_up(arm: Arm) -> None:
+    assert moves(arm.run(0.05)) == [False, True, True, True, True]
+
+
 def test_at_home_already_nothing_moves(robot: RobotDescription) -> None:
     arm = Arm(robot)
     arm.positions = robot.home
     arm.homing = Homing(robot, Straight(robot.home, robot.home), arm.now_s)
-    assert not arm.tick().any()
+    assert moves(arm.run(0.02)) == [False, False]
     assert arm.homing.is_over
     assert arm.homing.failure == ''
 
@@ -226,7 +230,7 @@ def test_a_pause_of_the_process_makes_no_jump(arm: Arm) -> None:
 def test_what_happens_on_the_way_ends_it_for_good(
     arm: Arm, changes: dict[str, Any], sentence: str
 ) -> None:
-    assert all(moves(arm.run(0.3)))
+    assert all(moves(arm.run(0.3)[1:]))
     assert not arm.tick(**changes).any()
     assert sentence in arm.homing.failure
     assert not any(moves(arm.run(2.0))), 'all is well again, but nothing may resume'
@@ -237,7 +241,7 @@ def test_what_happens_on_the_way_ends_it_for_good(
     ('state', 'remedy'), [('ready', 'see its log'), ('disabled', 'hold the deadman switch')]
 )
 def test_a_guard_that_passes_nothing_on_ends_it(arm: Arm, state: str, remedy: str) -> None:
-    assert all(moves(arm.run(0.3)))
+    assert all(moves(arm.run(0.3)[1:]))
     arm.run(0.4, guard=state)
     assert arm.homing.failure == ''
     arm.run(0.2, guard=state)

@@ -34,7 +34,7 @@ class Line:
     def __init__(self, robot: RobotDescription, positions: Vector) -> None:
         self.robot, self.positions, self.now_s = robot, positions, 0.0
         self.velocities = np.zeros_like(positions)
-        self.guard, self.servo = CommandGuard(robot, -60.0), ServoEmulator(robot)
+        self.guard, self.servo = CommandGuard(robot, 0.0), ServoEmulator(robot)
         self.servo.switch_command_type(JOINT_JOG)
         self.guard.on_servo_switched(True)
         self.state, self.sent = '', np.zeros_like(positions)

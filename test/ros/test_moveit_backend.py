@@ -25,6 +25,8 @@ import yaml
 
 from mil_ros.core.resources import share_dir
 from mil_ros.core.robot import load_robot, RobotDescription
+from mil_ros.ros.joint_space import JointSpaceBackend
+from mil_ros.ros.moveit_backend import MoveItBackend
 from mil_ros.ros.node import LATCHED, status
 from mil_ros.ros.planner_node import PlannerNode
 
@@ -120,19 +122,59 @@ class Rig:
 
 
 @pytest.fixture
-def rig(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Rig]:
+def robot_file(tmp_path: Path) -> Path:
+    """An arm that MoveIt knows, with a deadman switch."""
     document = yaml.safe_load((share_dir() / 'config/robots/sim_panda.yaml').read_text())
     package = 'moveit_resources_panda_moveit_config'
     document['moveit'] = {'group': GROUP, 'config_package': package, 'config_name': 'panda'}
     document['guard']['deadman'] = True
     document['joint_states']['max_age_s'] = 1.0  # the machine may be busy
     document['guard']['source_timeout_s'] = 1.0
-    robot_file = tmp_path / 'arm.yaml'
-    robot_file.write_text(yaml.safe_dump(document))
-    names = [joint['name'] for joint in document['joints']]
-    rig = Rig(robot_file, install(monkeypatch, dict.fromkeys(names, 0.0)))
+    path = tmp_path / 'arm.yaml'
+    path.write_text(yaml.safe_dump(document))
+    return path
+
+
+@pytest.fixture
+def world(robot_file: Path, monkeypatch: pytest.MonkeyPatch) -> FakeMoveIt:
+    return install(monkeypatch, dict.fromkeys(load_robot(robot_file).joint_names, 0.0))
+
+
+@pytest.fixture
+def rig(robot_file: Path, world: FakeMoveIt) -> Iterator[Rig]:
+    rig = Rig(robot_file, world)
     yield rig
     rig.close()
+
+
+@pytest.mark.usefixtures('world')
+@pytest.mark.parametrize(
+    ('name', 'is_installed', 'kind'),
+    [
+        ('arm', True, MoveItBackend),
+        ('arm', False, JointSpaceBackend),
+        ('sim_panda', True, JointSpaceBackend),
+    ],
+)
+def test_moveit_is_taken_where_it_is(
+    robot_file: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    name: str,
+    is_installed: bool,
+    kind: type[MoveItBackend | JointSpaceBackend],
+) -> None:
+    monkeypatch.setattr('mil_ros.ros.moveit_arm.is_installed', lambda: is_installed)
+    robot = robot_file if name == 'arm' else name
+    rclpy.init(
+        args=['--ros-args', '-p', f'robot:={robot}'],
+        signal_handler_options=SignalHandlerOptions.NO,
+    )
+    try:
+        node = PlannerNode()
+        assert type(node._backend) is kind
+        node.destroy_node()
+    finally:
+        rclpy.shutdown()
 
 
 def test_the_arm_is_home_and_servo_has_it_back(rig: Rig) -> None:
@@ -143,6 +185,23 @@ def test_the_arm_is_home_and_servo_has_it_back(rig: Rig) -> None:
     )
     np.testing.assert_allclose(rig.arm.positions, rig.robot.home)
     assert rig.world.calls == ['load', 'pause', 'start from here', 'plan', 'execute', 'resume']
+
+
+def test_the_answer_comes_when_the_guard_would_let_the_next_command_through(rig: Rig) -> None:
+    rig.world.moves = lambda goal: wait_and_follow(rig, goal)
+    answer = rig.begin('go_home')
+    rig.wait(lambda: rig.arm.paused == [True, False], 'Servo to be resumed')
+    for _ in range(20):
+        rig.executor.spin_once(0.02)
+    assert not answer.done()
+    rig.arm.guard = 'ready'
+    assert rig.end(answer)[0]
+
+
+def wait_and_follow(rig: Rig, goal: dict[str, float]) -> None:
+    """Move while the guard waits for a Servo that says nothing."""
+    rig.arm.guard = 'waiting'
+    rig.arm.follow(goal)
 
 
 @pytest.mark.parametrize('state', ['teleop', 'fault', 'disabled'])

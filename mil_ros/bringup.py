@@ -57,14 +57,14 @@ ARGUMENTS = (
     Argument('episodes', '~/mil_episodes', 'folder that demonstrations are recorded into'),
     Argument('policies', '~/mil_policies', 'folder that adapted policies are saved in'),
     Argument('dry_run', 'true', 'publish what the policy would do without moving', bool),
+    Argument('family', 'reach', 'kind of simulated tasks: reach, push or place'),
+    Argument('split', 'test', 'looks of the simulated tasks: train or test'),
+    Argument('seed', '0', 'of the simulated tasks and scenes', int),
     Argument(
         'planner',
         'auto',
         'how to move home: moveit (around obstacles), joint_space (blindly) or auto',
     ),
-    Argument('family', 'reach', 'kind of simulated tasks: reach, push or place'),
-    Argument('split', 'test', 'looks of the simulated tasks: train or test'),
-    Argument('seed', '0', 'of the simulated tasks and scenes', int),
 )
 
 EPISODE = Argument('episode', None, 'episode to replay, or a folder of episodes')

@@ -33,7 +33,7 @@ class Steps(Protocol):
         """Have Servo let go of the controllers."""
 
     async def plan(self) -> Any:
-        """Return a trajectory from here to the start pose; nobody may be kept from stopping it."""
+        """Return a trajectory from here to the start pose."""
 
     async def execute(self, plan: Any) -> None:
         """Return once the arm has followed the trajectory."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from mil_ros.core.errors import ConfigError, MotionError
@@ -29,13 +31,6 @@ class RuckigProfile:
             ConfigError: If Ruckig is not installed.
             MotionError: If it finds no such motion.
         """
-        try:
-            import ruckig
-        except ImportError as err:
-            raise ConfigError(
-                'Motion refused: ruckig is not installed, expected it for motions in joint space; '
-                'install it (pip install ruckig).'
-            ) from err
         way = goal - start
         length = float(np.abs(way).max())
         self._start, self._goal = start.copy(), goal.copy()
@@ -45,22 +40,12 @@ class RuckigProfile:
         # One motion of all joints, measured by the one with the longest way. Ruckig's own
         # synchronisation leaves the straight line where joints have limits of different shapes.
         self._direction = way / length
-        wanted = ruckig.InputParameter(1)
-        wanted.target_position = [length]
-        wanted.max_velocity = [self._along(limits.velocity)]
-        wanted.max_acceleration = [self._along(limits.acceleration)]
-        wanted.max_jerk = [self._along(limits.jerk)]
-        self._trajectory = ruckig.Trajectory(1)
-        try:
-            result = ruckig.Ruckig(1).calculate(wanted, self._trajectory)
-        except ruckig.RuckigError:
-            result = ruckig.Result.Error
-        if result != ruckig.Result.Working:
-            raise MotionError(
-                f'Motion refused: ruckig finds no motion ({result.name}) from '
-                f'{start.round(3).tolist()} to {goal.round(3).tolist()} rad, expected one within '
-                'the limits of the robot file; check these.'
-            )
+        self._trajectory = _plan_distance(
+            length,
+            self._along(limits.velocity),
+            self._along(limits.acceleration),
+            self._along(limits.jerk),
+        )
         self.duration_s = float(self._trajectory.duration)
 
     def at(self, time_s: float) -> tuple[Vector, Vector]:
@@ -73,5 +58,30 @@ class RuckigProfile:
 
     def _along(self, limits: Vector) -> float:
         """Return the limit of the joint with the longest way, so that all keep theirs."""
-        share = np.abs(self._direction)
-        return float(np.min(limits[share > 0] / share[share > 0]))
+        return float(np.min(limits / np.maximum(np.abs(self._direction), _NOWHERE_RAD)))
+
+
+def _plan_distance(length: float, velocity: float, acceleration: float, jerk: float) -> Any:
+    """Return Ruckig's trajectory from 0 to a distance in rad, in one dimension."""
+    try:
+        import ruckig
+    except ImportError as err:
+        raise ConfigError(
+            'Motion refused: ruckig is not installed, expected it for motions in joint space; '
+            'install it (pip install ruckig).'
+        ) from err
+    wanted, trajectory = ruckig.InputParameter(1), ruckig.Trajectory(1)
+    wanted.target_position = [length]
+    wanted.max_velocity, wanted.max_acceleration = [velocity], [acceleration]
+    wanted.max_jerk = [jerk]
+    try:
+        result = ruckig.Ruckig(1).calculate(wanted, trajectory)
+    except ruckig.RuckigError:
+        result = ruckig.Result.Error
+    if result != ruckig.Result.Working:
+        raise MotionError(
+            f'Motion refused: ruckig finds no motion over {length:.3f} rad ({result.name}) at '
+            f'most {velocity:g} rad/s, {acceleration:g} rad/s^2 and {jerk:g} rad/s^3, expected '
+            'one; check the limits of the robot file.'
+        )
+    return trajectory

@@ -87,8 +87,8 @@ def test_a_motion_that_cannot_be_is_refused() -> None:
     nowhere = MotionLimits(np.zeros(2), np.ones(2), np.ones(2))
     with pytest.raises(
         MotionError,
-        match=r'^Motion refused: ruckig finds no motion \(\w+\) from \[0\.0, 0\.0\] to '
-        r'\[1\.0, 1\.0\] rad, expected one within the limits of the robot file; check these\.$',
+        match=r'^Motion refused: ruckig finds no motion over 1\.000 rad \(\w+\) at most 0 rad/s, '
+        r'1 rad/s\^2 and 1 rad/s\^3, expected one; check the limits of the robot file\.$',
     ):
         RuckigProfile(np.zeros(2), np.ones(2), nowhere)
 

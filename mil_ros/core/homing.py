@@ -12,8 +12,9 @@ import numpy as np
 
 from mil_ros.core.errors import MotionError
 from mil_ros.core.robot import RobotDescription
-from mil_ros.core.safety import GuardState, PLANNER, POLICY, REST_RAD_S, TELEOP
+from mil_ros.core.safety import GuardState, PLANNER, POLICY, TELEOP
 from mil_ros.core.types import Vector
+from mil_ros.core.watches import REST_RAD_S
 
 RATE_HZ = 100.0
 # Half of what is in use: the guard never has to limit, and the correction has room.

@@ -7,7 +7,7 @@ import sys
 from setuptools import find_packages, setup
 
 NAME = 'mil_ros'
-NODES = ('adaptation', 'camera', 'control', 'guard', 'recorder', 'sim')
+NODES = ('adaptation', 'camera', 'control', 'guard', 'planner', 'recorder', 'sim')
 
 # An editable install would copy the data files once, and they would go stale: it reads the
 # checkout instead.

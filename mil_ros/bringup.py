@@ -78,6 +78,11 @@ ARGUMENTS = (
     Argument('family', 'reach', 'kind of simulated tasks: reach, push or place'),
     Argument('split', 'test', 'looks of the simulated tasks: train or test'),
     Argument('seed', '0', 'of the simulated tasks and scenes', int),
+    Argument(
+        'planner',
+        'auto',
+        'how to move home: moveit (around obstacles), joint_space (blindly) or auto',
+    ),
 )
 
 # What an argument starts besides, on a real arm alone, by its value.
@@ -101,6 +106,7 @@ NODES = (
         'camera', {'robot': 'robot', 'source': 'camera'}, is_hardware=True, only_with='camera'
     ),
     NodeSpec('guard', {'robot': 'robot'}),
+    NodeSpec('planner', {'robot': 'robot', 'backend': 'planner'}),
     NodeSpec('recorder', {'robot': 'robot', 'directory': 'episodes'}),
     NodeSpec(
         'adaptation',

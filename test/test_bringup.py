@@ -9,7 +9,7 @@ import pytest
 from mil_ros.bringup import arguments, nodes, replay_arguments, REPLAY_PARAMETERS, replayed
 from mil_ros.tools.graph import Graph
 
-ALWAYS = {'guard', 'recorder', 'adaptation', 'control'}
+ALWAYS = {'guard', 'planner', 'recorder', 'adaptation', 'control'}
 
 
 def names(simulated: bool) -> set[str]:

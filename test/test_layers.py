@@ -33,6 +33,7 @@ ROS = [
     'launch',
     'launch_ros',
     'lifecycle_msgs',
+    'moveit',
     'moveit_configs_utils',
     'moveit_msgs',
     'rcl_interfaces',
@@ -51,11 +52,19 @@ OWNERS = {
     'onnxruntime': {'inference'},
     'mujoco': {'sim'},
     'pinocchio': {'ros'},
+    'ruckig': {'ros'},
     **{name: {'ros', 'tools'} for name in ROS},
 }
 # Read by launch files, so they import no layer.
 NO_LAYER = {'__init__.py': set(), 'bringup.py': set(), 'launching.py': {'mil_ros', *ROS}}
-ROBOT_SIDE = ['adaptation_node', 'camera_node', 'control_node', 'guard_node', 'recorder_node']
+ROBOT_SIDE = [
+    'adaptation_node',
+    'camera_node',
+    'control_node',
+    'guard_node',
+    'planner_node',
+    'recorder_node',
+]
 
 
 def find_imports(tree: ast.AST, package: str) -> Iterator[str]:

@@ -47,3 +47,7 @@ class StaleDataError(MilError):
 
 class OrderError(MilError):
     """A service was called before the step that must precede it."""
+
+
+class MotionError(MilError):
+    """The arm was to be moved, and was not, or not all the way."""

@@ -100,9 +100,9 @@ def start_demo(out: Path) -> tuple[subprocess.Popen[str], list[psutil.Process]]:
     command = [sys.executable, '-m', 'mil_ros.tools.cli', 'demo', '--out', str(out)]
     demo = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     end_s = time.monotonic() + PATIENCE_S
-    while len(children := psutil.Process(demo.pid).children()) < 5 and time.monotonic() < end_s:
+    while len(children := psutil.Process(demo.pid).children()) < 6 and time.monotonic() < end_s:
         time.sleep(0.1)
-    assert len(children) == 5
+    assert len(children) == 6
     return demo, children
 
 

@@ -13,18 +13,19 @@ import signal
 from typing import Any
 
 import numpy as np
+import yaml
 
 from mil_ros.core.errors import ConfigError, MilError, MotionError
 from mil_ros.core.homing import FRACTION
 from mil_ros.core.resources import share_dir
 from mil_ros.core.robot import RobotDescription
 from mil_ros.core.types import Vector
+from mil_ros.ros.moveit_config import make_moveit_setup
 
 NODE_NAME = 'planner_moveit'
 SCENE_SERVICE = '/get_planning_scene'
 _MODULES = ('moveit', 'moveit_configs_utils')
-# The running graph publishes both as they are; the vendor's files would want their arguments.
-_PUBLISHED = ('robot_description', 'robot_description_semantic')
+_MOVE_GROUPS_OWN = ('publish_robot_description_semantic', 'use_sim_time')
 _SPEED_SLACK = 1.01
 _kept: list[Any] = []
 
@@ -60,8 +61,12 @@ def check_available(robot: RobotDescription) -> None:
 class MoveItArm:
     """Plans, executes and checks with MoveIt's model of the arm and its surroundings."""
 
-    def __init__(self, robot: RobotDescription) -> None:
+    def __init__(self, robot: RobotDescription, file: str) -> None:
         """Load MoveIt; takes seconds. Call it from the main thread.
+
+        Args:
+            robot: Whose limits count.
+            file: Name or path of its robot file, beside which the recipe for MoveIt is.
 
         Raises:
             ConfigError: If the configuration or the published robot model does not suit.
@@ -72,7 +77,7 @@ class MoveItArm:
         try:
             self._moveit = MoveItPy(
                 node_name=NODE_NAME,
-                config_dict=_load_config(robot),
+                config_dict=_load_config(file),
                 provide_planning_service=False,  # move_group's is the one that counts
                 remappings={
                     'joint_states': robot.topics.joint_states,
@@ -88,8 +93,8 @@ class MoveItArm:
         except Exception as err:  # whatever the bindings make of C++ exceptions
             raise ConfigError(
                 f'MoveIt cannot be loaded for group {self._group!r} ({err}); expected the group '
-                f'in the SRDF, and {" and ".join(_PUBLISHED)} published by the running graph '
-                '(move_group: publish_robot_description_semantic).'
+                "in the SRDF, and /robot_description to be published where the vendor's package "
+                'has no URDF; start the driver first.'
             ) from err
         finally:
             _take_signals_back()
@@ -172,29 +177,11 @@ class MoveItArm:
                 )
 
 
-def _load_config(robot: RobotDescription) -> dict[str, Any]:
-    """Return MoveIt's parameters for the arm, without the models that the graph publishes."""
-    from moveit_configs_utils import MoveItConfigsBuilder
-
-    settings, folder = robot.moveit, share_dir() / 'config'
-    stand_in = str(folder / 'published.srdf')
-    try:
-        builder = MoveItConfigsBuilder(
-            settings.config_name, package_name=settings.config_package or None
-        )
-        builder.robot_description(file_path=stand_in)
-        builder.robot_description_semantic(file_path=stand_in)
-        builder.planning_pipelines(pipelines=['ompl'])
-        builder.moveit_cpp(file_path=str(folder / 'moveit_cpp.yaml'))
-        config = builder.to_moveit_configs().to_dict()
-    except Exception as err:  # the builder has no errors of its own
-        raise ConfigError(
-            f'{robot.name}: the MoveIt configuration {settings.config_name!r} of package '
-            f'{settings.config_package!r} cannot be read ({err}); expected kinematics.yaml, '
-            'joint_limits.yaml and one *_controllers.yaml in its config folder; install it or '
-            'choose backend:=joint_space.'
-        ) from err
-    return {key: value for key, value in config.items() if key not in _PUBLISHED}
+def _load_config(file: str) -> dict[str, Any]:
+    """Return MoveIt's parameters for a robot file: those of move_group, but for its own."""
+    config = dict(make_moveit_setup(file, ()).parameters['move_group'])
+    config |= yaml.safe_load((share_dir() / 'config' / 'moveit_cpp.yaml').read_text())
+    return {key: value for key, value in config.items() if key not in _MOVE_GROUPS_OWN}
 
 
 def _take_signals_back() -> None:

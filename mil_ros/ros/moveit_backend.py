@@ -33,14 +33,19 @@ _REST_S = 2.0  # how long the arm may take to come to rest
 class MoveItBackend:
     """Lends the arm to MoveIt; also the steps of that handover."""
 
-    def __init__(self, node: Node, robot: RobotDescription) -> None:
+    def __init__(self, node: Node, robot: RobotDescription, file: str) -> None:
         """Prepare; MoveIt itself is loaded when it is first needed.
+
+        Args:
+            node: Of which publishers and timers are.
+            robot: To be moved.
+            file: Name or path of its robot file.
 
         Raises:
             ConfigError: If MoveIt is not there.
         """
         check_available(robot)
-        self._node, self._robot = node, robot
+        self._node, self._robot, self._file = node, robot, file
         self._watch = ArmWatch(node, robot)
         self._pause = node.create_client(SetBool, robot.topics.pause_servo)
         self._pool = concurrent.futures.ThreadPoolExecutor(
@@ -134,7 +139,7 @@ class MoveItBackend:
 
     def _load(self) -> MoveItArm:
         if self._arm is None:
-            self._arm = MoveItArm(self._robot)
+            self._arm = MoveItArm(self._robot, self._file)
         return self._arm
 
     def _watch_over(self, arm: MoveItArm, executing: Future) -> bool:

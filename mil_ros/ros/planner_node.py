@@ -16,7 +16,7 @@ from rclpy.executors import Executor
 from rclpy.node import Node
 
 from mil_ros.core.errors import ConfigError, OrderError
-from mil_ros.core.robot import load_robot, RobotDescription
+from mil_ros.core.robot import load_robot
 from mil_ros.ros import moveit_arm
 from mil_ros.ros.joint_space import JointSpaceBackend
 from mil_ros.ros.moveit_backend import MoveItBackend
@@ -60,21 +60,21 @@ class PlannerNode(Node):
         """Choose how to move the arm."""
         super().__init__('planner')
         parameters = declare_parameters(self, PlannerParameters)
-        robot = load_robot(parameters.robot)
-        self._backend = self._make_backend(parameters.backend, robot)
+        self._backend = self._make_backend(parameters.backend, parameters.robot)
         self._is_busy = False
         add_waiting_trigger(self, '~/go_home', lambda: self._alone(self._backend.go_home))
         add_waiting_trigger(self, '~/check', lambda: self._alone(self._backend.check))
         add_trigger(self, '~/stop', self._stop)
 
-    def _make_backend(self, name: str, robot: RobotDescription) -> Backend:
+    def _make_backend(self, name: str, file: str) -> Backend:
+        robot = load_robot(file)
         if name == 'auto':
             is_there = moveit_arm.is_installed()
             name = 'moveit' if robot.moveit.group and is_there else 'joint_space'
             if robot.moveit.group and not is_there:
                 self.get_logger().warning('MoveIt is not installed: obstacles remain unknown.')
         if name == 'moveit':
-            return MoveItBackend(self, robot)
+            return MoveItBackend(self, robot, file)
         return JointSpaceBackend(self, robot)
 
     async def _alone(self, work: Callable[[], Awaitable[str]]) -> str:

@@ -1,4 +1,4 @@
-"""A stand-in for moveit_py and moveit_configs_utils of Jazzy that forgives no misuse.
+"""A stand-in for moveit_py of Jazzy that forgives no misuse.
 
 Signatures are those of the bindings. Other arguments are refused, and so is what deadlocks,
 crashes or plans from garbage in the real library.
@@ -6,10 +6,9 @@ crashes or plans from garbage in the real library.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import contextmanager
 from importlib.machinery import ModuleSpec
-from pathlib import Path
 import sys
 import threading
 from types import ModuleType, SimpleNamespace
@@ -17,6 +16,8 @@ from typing import Any
 
 import pytest
 import yaml
+
+from mil_ros.core.errors import ConfigError
 
 GROUP = 'panda_arm'
 
@@ -232,41 +233,20 @@ class PlanRequestParameters:
         self.max_velocity_scaling_factor = self.max_acceleration_scaling_factor = 1.0
 
 
-class MoveItConfigsBuilder:
-    def __init__(
-        self,
-        robot_name: str,
-        robot_description: str = 'robot_description',
-        package_name: str | None = None,
-    ) -> None:
-        if package_name != 'moveit_resources_panda_moveit_config':
-            raise LookupError(f"package '{package_name}' not found")
-        self._config: dict[str, Any] = {'joint_limits': {}, 'kinematics': {}}
-
-    def robot_description(self, file_path: Any = None, mappings: Any = None) -> Any:
-        self._config['robot_description'] = Path(file_path).read_text()
-        return self
-
-    def robot_description_semantic(self, file_path: Any = None, mappings: Any = None) -> Any:
-        self._config['robot_description_semantic'] = Path(file_path).read_text()
-        return self
-
-    def planning_pipelines(
-        self,
-        default_planning_pipeline: str | None = None,
-        pipelines: list[str] | None = None,
-        load_all: bool = True,
-    ) -> Any:
-        assert pipelines
-        self._config |= {'planning_pipelines': pipelines, 'ompl': {'planning_plugins': ['x']}}
-        return self
-
-    def moveit_cpp(self, file_path: Any = None) -> Any:
-        self._config |= yaml.safe_load(Path(file_path).read_text())
-        return self
-
-    def to_moveit_configs(self) -> Any:
-        return SimpleNamespace(to_dict=lambda: dict(self._config))
+def make_setup(robot: str, specs: Sequence[object]) -> Any:
+    """Stand in for what becomes of the vendor's package; that has tests of its own."""
+    if 'robots_without_package' in robot:
+        raise ConfigError('MoveIt needs the ROS package ur_moveit_config, which is not installed.')
+    move_group = {
+        'robot_description': '<robot/>',
+        'robot_description_semantic': '<robot/>',
+        'publish_robot_description_semantic': True,
+        'use_sim_time': False,
+        'joint_limits': {},
+        'planning_pipelines': ['ompl'],
+        'ompl': {'planning_plugins': ['x']},
+    }
+    return SimpleNamespace(parameters={'move_group': move_group})
 
 
 def install(monkeypatch: pytest.MonkeyPatch, positions: dict[str, float]) -> FakeMoveIt:
@@ -276,8 +256,8 @@ def install(monkeypatch: pytest.MonkeyPatch, positions: dict[str, float]) -> Fak
         'MoveItPy': type('MoveItPy', (MoveItPy,), {'world': world}),
         'PlanRequestParameters': PlanRequestParameters,
     }
-    builder = {'MoveItConfigsBuilder': MoveItConfigsBuilder}
-    contents = {'moveit': {}, 'moveit.planning': planning, 'moveit_configs_utils': builder}
+    monkeypatch.setattr('mil_ros.ros.moveit_arm.make_moveit_setup', make_setup)
+    contents = {'moveit': {}, 'moveit.planning': planning, 'moveit_configs_utils': {}}
     for name, members in contents.items():
         module = ModuleType(name)
         module.__spec__ = ModuleSpec(name, None)

@@ -7,7 +7,6 @@ from dataclasses import replace
 import os
 import signal
 import sys
-from typing import Any
 
 from fake_moveit import FakeMoveIt, GROUP, install
 import numpy as np
@@ -34,12 +33,13 @@ def world(arm_file: RobotDescription, monkeypatch: pytest.MonkeyPatch) -> FakeMo
     return install(monkeypatch, {**gripper, **away})
 
 
-def test_moveit_is_given_what_it_needs_and_nothing_that_the_graph_publishes(
+def test_moveit_is_given_what_move_group_is_given_but_for_its_own(
     arm_file: RobotDescription, world: FakeMoveIt
 ) -> None:
-    MoveItArm(arm_file)
+    MoveItArm(arm_file, 'panda')
     assert set(world.config) >= {'joint_limits', 'ompl', 'planning_scene_monitor_options'}
-    assert not set(world.config) & {'robot_description', 'robot_description_semantic'}
+    assert 'robot_description_semantic' in world.config
+    assert not set(world.config) & {'publish_robot_description_semantic', 'use_sim_time'}
     assert world.remappings == {
         'joint_states': '/joint_states',
         'planning_scene': '/monitored_planning_scene',
@@ -51,7 +51,7 @@ def test_moveit_is_given_what_it_needs_and_nothing_that_the_graph_publishes(
 def test_a_plan_goes_from_here_to_the_goal_at_the_robot_files_speed(
     arm_file: RobotDescription, world: FakeMoveIt
 ) -> None:
-    trajectory = MoveItArm(arm_file).plan(arm_file.home)
+    trajectory = MoveItArm(arm_file, 'panda').plan(arm_file.home)
     assert world.calls == ['load', 'start from here', 'plan']
     reached = [trajectory.goal[name] for name in arm_file.joint_names]
     np.testing.assert_allclose(reached, arm_file.home)
@@ -67,7 +67,7 @@ def test_no_way_home_is_told(arm_file: RobotDescription, world: FakeMoveIt) -> N
         match=r'^MoveIt finds no way to the start pose \(error code -2\), expected one; clear the '
         r'way, or drive the arm by hand\.$',
     ):
-        MoveItArm(arm_file).plan(arm_file.home)
+        MoveItArm(arm_file, 'panda').plan(arm_file.home)
 
 
 def test_a_plan_faster_than_the_robot_file_allows_is_refused(
@@ -79,12 +79,12 @@ def test_a_plan_faster_than_the_robot_file_allows_is_refused(
         match=r'^MoveIt plans panda_joint1 at 1\.20 rad/s, expected at most 1\.09 rad/s; correct '
         rf'joint_limits\.yaml of {PACKAGE}\.$',
     ):
-        MoveItArm(arm_file).plan(arm_file.home)
+        MoveItArm(arm_file, 'panda').plan(arm_file.home)
 
 
 def test_an_execution_that_fails_is_told(arm_file: RobotDescription, world: FakeMoveIt) -> None:
     world.status = 'ABORTED'
-    arm = MoveItArm(arm_file)
+    arm = MoveItArm(arm_file, 'panda')
     with pytest.raises(MotionError, match=r'ended the motion with ABORTED, expected SUCCEEDED;'):
         arm.execute(arm.plan(arm_file.home))
 
@@ -93,7 +93,7 @@ def test_collision_is_checked_where_the_arm_was_measured(
     arm_file: RobotDescription, world: FakeMoveIt
 ) -> None:
     world.collides = lambda state: state['panda_joint2'] > 1.0
-    arm = MoveItArm(arm_file)
+    arm = MoveItArm(arm_file, 'panda')
     assert not arm.is_colliding(arm_file.home)
     bent = arm_file.home.copy()
     bent[1] = 1.2
@@ -102,7 +102,7 @@ def test_collision_is_checked_where_the_arm_was_measured(
 
 def test_without_move_group_nobody_can_tell(arm_file: RobotDescription, world: FakeMoveIt) -> None:
     world.has_scene = False
-    arm = MoveItArm(arm_file)
+    arm = MoveItArm(arm_file, 'panda')
     sentence = r'^Nobody can tell what is around the arm: /get_planning_scene does not answer, '
     with pytest.raises(MotionError, match=sentence + 'expected move_group to; start it'):
         arm.plan(arm_file.home)
@@ -111,27 +111,21 @@ def test_without_move_group_nobody_can_tell(arm_file: RobotDescription, world: F
     assert 'plan' not in world.calls
 
 
-@pytest.mark.parametrize(
-    ('settings', 'sentence'),
-    [
-        (
-            {'group': 'left_arm'},
-            r"^MoveIt cannot be loaded for group 'left_arm' \(Could not find joint model group "
-            r"'left_arm'\.\); expected the group in the SRDF, and robot_description and ",
-        ),
-        (
-            {'config_package': 'ur_moveit_config'},
-            r"^sim_panda: the MoveIt configuration 'panda' of package 'ur_moveit_config' cannot "
-            r"be read \(package 'ur_moveit_config' not found\); expected kinematics\.yaml, ",
-        ),
-    ],
-)
-def test_a_configuration_that_does_not_suit_is_told(
-    arm_file: RobotDescription, world: FakeMoveIt, settings: dict[str, Any], sentence: str
+def test_a_group_that_the_arm_lacks_is_told(arm_file: RobotDescription, world: FakeMoveIt) -> None:
+    wrong = replace(arm_file, moveit=replace(arm_file.moveit, group='left_arm'))
+    with pytest.raises(
+        ConfigError,
+        match=r"^MoveIt cannot be loaded for group 'left_arm' \(Could not find joint model group "
+        r"'left_arm'\.\); expected the group in the SRDF, and /robot_description to ",
+    ):
+        MoveItArm(wrong, 'panda')
+
+
+def test_what_is_wrong_with_the_vendors_package_is_told(
+    arm_file: RobotDescription, world: FakeMoveIt
 ) -> None:
-    wrong = replace(arm_file, moveit=replace(arm_file.moveit, **settings))
-    with pytest.raises(ConfigError, match=sentence):
-        MoveItArm(wrong)
+    with pytest.raises(ConfigError, match=r'^MoveIt needs the ROS package ur_moveit_config, whi'):
+        MoveItArm(arm_file, 'robots_without_package')
 
 
 def test_a_robot_file_without_a_group_cannot_choose_moveit(robot: RobotDescription) -> None:
@@ -162,7 +156,7 @@ def test_signals_still_come_to_us_after_moveit_took_them(
     ignore = 1
     world.on_load = lambda: ctypes.CDLL(None).signal(int(signal.SIGTERM), ctypes.c_void_p(ignore))
     try:
-        MoveItArm(arm_file)
+        MoveItArm(arm_file, 'panda')
         os.kill(os.getpid(), signal.SIGTERM)
         assert got == [signal.SIGTERM]
     finally:

@@ -21,6 +21,7 @@ from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.qos import QoSProfile, ReliabilityPolicy
 from rclpy.signals import SignalHandlerOptions
+from rclpy.task import Future
 from rosgraph_msgs.msg import Clock
 from sensor_msgs.msg import CameraInfo, Image, JointState
 from std_msgs.msg import Bool
@@ -47,7 +48,11 @@ from mil_ros.tools.doctor.surroundings import find_nodes, find_services, find_to
 
 _STREAM: Final = QoSProfile(depth=100, reliability=ReliabilityPolicy.BEST_EFFORT)
 _PACKAGES: Final = ('control_msgs', 'moveit_msgs')
-_REPEAT_S: Final = 1.0  # an answer to a client that a node has only just met can get lost
+# A node that answers a client which it has only just met, or which has gone, waits for it, and a
+# guard must not wait. So clients are made some time before they call, and stay for the answer.
+_ACQUAINT_S: Final = 0.5
+_REPEAT_S: Final = 2.0
+_LINGER_S: Final = 1.0
 _WARN: Final = 30  # rcl_interfaces/Log; some distributions have its constants as bytes
 _GET_PARAMETERS: Final = 'rcl_interfaces/srv/GetParameters'
 
@@ -75,7 +80,8 @@ class Collector:
         self._clock_ticks = 0
         self._states: dict[str, NodeState] = {}
         self._answers: dict[str, Any] = {}
-        self._asked_s: dict[str, float] = {}
+        self._due_s: dict[str, float] = {}
+        self._waiting: set[str] = set()
         self._clients: dict[str, Any] = {}
         self._listen()
 
@@ -91,6 +97,12 @@ class Collector:
         while (left_s := end_s - time.monotonic()) > 0:
             self._executor.spin_once(left_s)
         self._ask()
+
+    def linger(self) -> None:
+        """Wait for answers that are still to come, so that nobody is left answering in vain."""
+        end_s = time.monotonic() + _LINGER_S
+        while self._waiting and (left_s := end_s - time.monotonic()) > 0:
+            self._executor.spin_once(left_s)
 
     def _listen(self) -> None:
         topics, listen = self._robot.topics, self.node.create_subscription
@@ -153,15 +165,19 @@ class Collector:
 
     def _call(self, kind: Any, service: str, request: Any) -> None:
         now_s = time.monotonic()
-        if service in self._answers or now_s < self._asked_s.get(service, 0.0):
-            return
         if service not in self._clients:
             self._clients[service] = self.node.create_client(kind, service)
+            self._due_s[service] = now_s + _ACQUAINT_S
         client = self._clients[service]
-        if client.service_is_ready():
-            self._asked_s[service] = now_s + _REPEAT_S
-            future = client.call_async(request)
-            future.add_done_callback(lambda done: self._answers.setdefault(service, done.result()))
+        is_due = service not in self._answers and now_s >= self._due_s[service]
+        if is_due and client.service_is_ready():
+            self._due_s[service] = now_s + _REPEAT_S
+            self._waiting.add(service)
+            client.call_async(request).add_done_callback(partial(self._on_answer, service))
+
+    def _on_answer(self, service: str, future: Future) -> None:
+        self._answers[service] = future.result()
+        self._waiting.discard(service)
 
     # What was seen
 
@@ -223,6 +239,7 @@ def look(robot: RobotDescription, slices: Iterable[float]) -> Snapshot:
     try:
         for seconds in slices:
             collector.spin(seconds)
+        collector.linger()
         return collector.snapshot()
     finally:
         collector.close()

@@ -59,7 +59,7 @@ def from_sentence(sentence: str, remedy: str) -> Finding:
     found, _, rest = sentence.partition(' expected ')
     match = _FIX.match(rest or found)
     if match is None:
-        return failed(found.rstrip(' ;,'), rest.rstrip('.'), remedy)
+        return failed(found.rstrip(' ;,.'), rest.rstrip('.'), remedy)
     if not rest:
         return failed(match[1], '', _sentence(match[2]))
     return failed(found.rstrip(' ;,'), match[1], _sentence(match[2]))

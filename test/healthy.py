@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 from rclpy.qos import qos_profile_sensor_data, QoSProfile
 
-from mil_ros.core.robot import load_robot, RobotDescription
+from mil_ros.core.robot import load_robot, RobotDescription, Tool
 from mil_ros.core.streams import StreamTimes
-from mil_ros.ros.node import COMMAND, NEWEST
+from mil_ros.ros.node import COMMAND, LATCHED, NEWEST
 from mil_ros.tools.doctor.snapshot import (
     CAMERA_INFO,
     Controller,
@@ -29,6 +29,7 @@ from mil_ros.tools.doctor.snapshot import (
     Snapshot,
     SWITCH,
     Switch,
+    TEXT,
     Topic,
 )
 
@@ -43,8 +44,10 @@ ROBOT = replace(
     camera=replace(_SIM.camera, width=640, height=480),
     joint_states=replace(_SIM.joint_states, max_age_s=0.05),
     guard=replace(_SIM.guard, deadman=True),
+    tool=Tool(link='panda_hand', speed_m_s=0.25),
 )
 JOINTS, IMAGES = ROBOT.topics.joint_states, ROBOT.topics.image
+DESCRIPTION = ROBOT.topics.robot_description
 COMMANDS, STATUS = ROBOT.topics.command, ROBOT.topics.servo_status
 
 
@@ -97,6 +100,7 @@ def make_topics() -> dict[str, Topic]:
         JOINTS: one_way(JOINT_STATE, '/driver', RELIABLE, '/guard', '/control'),
         IMAGES: one_way(IMAGE, '/camera', qos_profile_sensor_data, '/control'),
         '/camera/camera_info': one_way(CAMERA_INFO, '/camera', qos_profile_sensor_data),
+        DESCRIPTION: one_way(TEXT, '/robot_state_publisher', LATCHED, '/guard'),
         STATUS: one_way(SERVO_STATUS, '/servo_node', RELIABLE, '/guard'),
         COMMANDS: one_way(JOINT_JOG, '/guard', COMMAND, '/servo_node', '/recorder'),
         '/control/joint_jog': one_way(JOINT_JOG, '/control', COMMAND, '/guard'),

@@ -128,7 +128,7 @@ def test_a_fresh_graph_is_fit(running: RunningGraph) -> None:
     rows = diagnose(running.robot, is_fit)
     assert all(rows[name].verdict is not SKIPPED for name in TIMING)
     skipped = {name for name, finding in rows.items() if finding.verdict is SKIPPED}
-    assert skipped <= {'image_frozen', 'controller', 'deadman', 'bundle'}
+    assert skipped <= {'image_frozen', 'controller', 'deadman', 'robot_description', 'bundle'}
     assert rows['control'].found == 'active, the arm will move, policy none yet'
     assert rows['command_listener'].found == '/sim on /servo_node/delta_joint_cmds'
     assert rows['controller'].found.startswith('nobody serves /controller_manager/list_controll')

@@ -15,6 +15,7 @@ pytest.importorskip('rclpy')
 
 from healthy import (
     COMMANDS,
+    DESCRIPTION,
     END_NS,
     image_stream,
     IMAGES,
@@ -32,6 +33,7 @@ from healthy import (
     with_stamps,
 )
 
+from mil_ros.core.robot import Tool
 from mil_ros.inference.bundle import Bundle, load_bundle
 from mil_ros.ros.node import COMMAND, LATCHED, NEWEST
 from mil_ros.tools.doctor.checks import CHECKS, examine
@@ -176,6 +178,19 @@ CASES = [
         {'clock_ticks': 9, **with_topic('/clock', one_way('Clock', '/gazebo', RELIABLE))},
         '/gazebo publishes /clock, and use_sim_time is off for /control, /guard',
         'Set use_sim_time:=true on them, or end /gazebo',
+    ),
+    Case(
+        'robot_description',
+        FAILED,
+        with_topic(DESCRIPTION, None),
+        'nobody publishes /robot_description$',
+        'Start robot_state_publisher',
+    ),
+    Case(
+        'robot_description',
+        SKIPPED,
+        {'loaded': replace(ROBOT, tool=Tool())},
+        'limits nothing at the tool',
     ),
     Case(
         'joint_states_topic',

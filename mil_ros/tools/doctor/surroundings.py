@@ -39,7 +39,7 @@ def find_topics(node: Node, robot: RobotDescription) -> dict[str, Topic]:
     """Return who publishes and listens to the topics of a robot and to those of the same types."""
     topics = robot.topics
     wanted = {topics.joint_states, topics.image, topics.servo_status, topics.command}
-    wanted |= {camera_info_topic(robot), DEADMAN, CLOCK, *JOGS}
+    wanted |= {topics.robot_description, camera_info_topic(robot), DEADMAN, CLOCK, *JOGS}
     alike = {name for name, kinds in node.get_topic_names_and_types() if _KINDS & set(kinds)}
     return {
         topic: Topic(

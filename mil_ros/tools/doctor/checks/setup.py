@@ -9,8 +9,9 @@ from typing import Final
 
 from mil_ros.bringup import nodes as bringup_nodes
 from mil_ros.tools.doctor.checks.check import check
-from mil_ros.tools.doctor.findings import failed, Finding, from_sentence, ok, warning
-from mil_ros.tools.doctor.snapshot import CLOCK, CONTROL, GUARD, list_names, Snapshot
+from mil_ros.tools.doctor.checks.streams import find_topic
+from mil_ros.tools.doctor.findings import failed, Finding, from_sentence, ok, skipped, warning
+from mil_ros.tools.doctor.snapshot import CLOCK, CONTROL, GUARD, list_names, Snapshot, TEXT
 
 _TOPIC: Final = re.compile(r'(/[A-Za-z_][A-Za-z0-9_]*)+')
 _NEAR: Final = ('LOCALHOST', 'OFF')
@@ -112,3 +113,13 @@ def clock(snapshot: Snapshot) -> Finding:
             f'Set use_sim_time:=true on them, or end {senders} on a real arm.',
         )
     return ok(f'simulated time of {senders}' if followers else 'wall clock')
+
+
+@check('setup', 'graph')
+def robot_description(snapshot: Snapshot) -> Finding:
+    """The URDF is published, where the guard needs it for limits at the tool."""
+    robot, topic = snapshot.robot, snapshot.robot.topics.robot_description
+    if not robot.tool.link:
+        return skipped('the robot file limits nothing at the tool (tool.link)')
+    starter = 'robot_state_publisher, from whose URDF the guard knows where the tool is'
+    return find_topic(snapshot, 'robot_description', topic, TEXT, starter)

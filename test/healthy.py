@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from rclpy.qos import qos_profile_sensor_data, QoSProfile
 
+from mil_ros.bringup import nodes
 from mil_ros.core.robot import load_robot, RobotDescription, Tool
 from mil_ros.core.streams import StreamTimes
 from mil_ros.ros.node import COMMAND, LATCHED, NEWEST
@@ -120,7 +121,7 @@ def make_controller(interface: str = 'position', state: str = 'active') -> Contr
 
 
 def make_healthy(**changes: Any) -> Snapshot:
-    ours = ['/adaptation', '/control', '/guard', '/recorder']
+    ours = [f'/{spec.name}' for spec in nodes(simulated=False) if not spec.only_with]
     values: dict[str, Any] = {
         'loaded': ROBOT,
         'known_robots': {'fr3': tuple(f'fr3_joint{i}' for i in range(1, 8))},

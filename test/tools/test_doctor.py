@@ -23,8 +23,8 @@ from mil_ros.tools.doctor import session
 from mil_ros.tools.doctor.checks import examine
 from mil_ros.tools.doctor.findings import failed, from_sentence, Verdict
 from mil_ros.tools.doctor.report import find_next_step, to_document
-from mil_ros.tools.doctor.samples import ImageLog, JointLog
-from mil_ros.tools.doctor.snapshot import NodeState, Snapshot
+from mil_ros.tools.doctor.samples import ImageLog, JointLog, to_switch
+from mil_ros.tools.doctor.snapshot import NodeState, Snapshot, Switch
 from mil_ros.tools.doctor.table import render
 
 
@@ -201,6 +201,12 @@ def test_image_that_cannot_be_read_is_a_fault() -> None:
     log = ImageLog('/x')
     log.add(image(0, 7, encoding='rgb8'), 10, None)  # three times too short
     assert 'expected a step of at least 9' in log.stream(is_simulated=False).fault
+
+
+def test_rate_of_a_switch_is_that_between_its_messages() -> None:
+    assert to_switch([]) is None
+    assert to_switch([(1.0, True)]) == Switch(True, 0.0)
+    assert to_switch([(1.0, True), (1.1, True), (1.2, False)]) == Switch(False, pytest.approx(10))
 
 
 # The command

@@ -162,8 +162,8 @@ CASES = [
         'nodes',
         WARNING,
         {'nodes': ('/guard', '/recorder')},
-        '/adaptation is not there',
-        'Start it to record, adapt',
+        '^no /adaptation',
+        'Start them to record, adapt',
     ),
     Case(
         'clock',
@@ -637,6 +637,14 @@ CASES = [
         r'\(broadcaster active\)',
         "Load the arm's controller",
     ),
+    Case(
+        'controller',
+        FAILED,
+        {'servo_output': '/forward_position_controller/commands'},
+        'Servo sends to /forward_position_controller/commands, and forward_position_controller is '
+        'not loaded',
+        r'--activate forward_position_controller --deactivate arm\.$',
+    ),
     Case('controller', FAILED, {'controllers': ()}, 'none is loaded', "Load the arm's"),
     Case(
         'controller',
@@ -797,6 +805,11 @@ def test_a_deadman_that_is_released_is_no_fault_before_motion() -> None:
 def test_uncalibrated_camera_is_told() -> None:
     finding = find(make_healthy(camera_info=(640, 480, 0.0)), 'camera_info')
     assert finding == Finding(OK, '640x480, not calibrated')
+
+
+def test_the_controller_that_servo_commands_is_the_one_that_counts() -> None:
+    finding = find(make_healthy(servo_output='/arm/commands'), 'controller')
+    assert finding == Finding(OK, 'arm is active')
 
 
 def test_words_of_servo_are_those_of_its_message() -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping
 from contextlib import suppress
 from functools import partial
 import importlib
@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from diagnostic_msgs.msg import DiagnosticStatus
 from lifecycle_msgs.srv import GetState
-from rcl_interfaces.msg import Log, ParameterType
+from rcl_interfaces.msg import Log, ParameterValue
 from rcl_interfaces.srv import GetParameters
 import rclpy
 from rclpy.context import Context
@@ -29,7 +29,7 @@ from std_msgs.msg import Bool
 from mil_ros.core.resources import share_dir
 from mil_ros.core.robot import load_robot, RobotDescription
 from mil_ros.ros.node import LATCHED, NEWEST
-from mil_ros.tools.doctor.samples import ImageLog, JointLog
+from mil_ros.tools.doctor.samples import ImageLog, JointLog, to_switch
 from mil_ros.tools.doctor.snapshot import (
     camera_info_topic,
     CLOCK,
@@ -42,9 +42,14 @@ from mil_ros.tools.doctor.snapshot import (
     NodeState,
     ServoReport,
     Snapshot,
-    Switch,
 )
-from mil_ros.tools.doctor.surroundings import find_nodes, find_services, find_topics, NAME
+from mil_ros.tools.doctor.surroundings import (
+    find_nodes,
+    find_services,
+    find_timekeepers,
+    find_topics,
+    NAME,
+)
 
 _STREAM: Final = QoSProfile(depth=100, reliability=ReliabilityPolicy.BEST_EFFORT)
 _PACKAGES: Final = ('control_msgs', 'moveit_msgs')
@@ -54,7 +59,9 @@ _ACQUAINT_S: Final = 0.5
 _REPEAT_S: Final = 2.0
 _LINGER_S: Final = 1.0
 _WARN: Final = 30  # rcl_interfaces/Log; some distributions have its constants as bytes
-_GET_PARAMETERS: Final = 'rcl_interfaces/srv/GetParameters'
+_SIM_TIME: Final = 'use_sim_time'
+_SERVO_OUTPUT: Final = 'moveit_servo.command_out_topic'
+_CONTROL_STATE: Final = f'{CONTROL}/get_state'
 
 
 class Collector:
@@ -63,6 +70,7 @@ class Collector:
     def __init__(self, robot: RobotDescription) -> None:
         """Join the graph and begin to listen."""
         self._robot = robot
+        self._servo_name = robot.topics.switch_command_type.rpartition('/')[0]
         self._context = Context()
         rclpy.init(args=[], context=self._context, signal_handler_options=SignalHandlerOptions.NO)
         self.node = Node(
@@ -153,31 +161,38 @@ class Collector:
     def _ask(self) -> None:
         """Ask for lifecycle state, parameters and controllers, again until there is an answer."""
         services = dict(self.node.get_service_names_and_types())
-        if f'{CONTROL}/get_state' in services:
-            self._call(GetState, f'{CONTROL}/get_state', GetState.Request())
-        for name, kinds in services.items():
-            if _GET_PARAMETERS in kinds:
-                self._call(GetParameters, name, GetParameters.Request(names=['use_sim_time']))
+        if _CONTROL_STATE in services:
+            self._call(_CONTROL_STATE, GetState, _CONTROL_STATE, GetState.Request())
+        for node in find_timekeepers(self.node, self._robot):
+            self._ask_parameter(services, node, _SIM_TIME)
+        self._ask_parameter(services, self._servo_name, _SERVO_OUTPUT)
         if LIST_CONTROLLERS in services:
             with suppress(ImportError):  # `_find_controllers` tells
                 kind = _find_type('controller_manager_msgs.srv', 'ListControllers')
-                self._call(kind, LIST_CONTROLLERS, kind.Request())
+                self._call(LIST_CONTROLLERS, kind, LIST_CONTROLLERS, kind.Request())
 
-    def _call(self, kind: Any, service: str, request: Any) -> None:
+    def _ask_parameter(self, services: Container[str], node: str, name: str) -> None:
+        service = f'{node}/get_parameters'
+        if service in services:
+            request = GetParameters.Request(names=[name])
+            self._call(f'{node} {name}', GetParameters, service, request)
+
+    def _call(self, key: str, kind: Any, service: str, request: Any) -> None:
+        """Call a service unless it has answered or is about to; `key` is what is asked."""
         now_s = time.monotonic()
         if service not in self._clients:
             self._clients[service] = self.node.create_client(kind, service)
-            self._due_s[service] = now_s + _ACQUAINT_S
-        client = self._clients[service]
-        is_due = service not in self._answers and now_s >= self._due_s[service]
-        if is_due and client.service_is_ready():
-            self._due_s[service] = now_s + _REPEAT_S
-            self._waiting.add(service)
-            client.call_async(request).add_done_callback(partial(self._on_answer, service))
+        due_s = self._due_s.setdefault(key, now_s + _ACQUAINT_S)
+        is_due = key not in self._answers and now_s >= due_s
+        if is_due and self._clients[service].service_is_ready():
+            self._due_s[key] = now_s + _REPEAT_S
+            self._waiting.add(key)
+            future = self._clients[service].call_async(request)
+            future.add_done_callback(partial(self._on_answer, key))
 
-    def _on_answer(self, service: str, future: Future) -> None:
-        self._answers[service] = future.result()
-        self._waiting.discard(service)
+    def _on_answer(self, key: str, future: Future) -> None:
+        self._answers[key] = future.result()
+        self._waiting.discard(key)
 
     # What was seen
 
@@ -186,7 +201,8 @@ class Collector:
         sim_time = self._find_sim_time()
         is_simulated = any(sim_time.values()) and self._clock_ns is not None
         controllers, reason = self._find_controllers()
-        state = self._answers.get(f'{CONTROL}/get_state')
+        output = self._find_parameter(self._servo_name, _SERVO_OUTPUT)
+        state = self._answers.get(_CONTROL_STATE)
         return Snapshot(
             loaded=self._robot,
             known_robots=_find_robots(),
@@ -199,12 +215,13 @@ class Collector:
             images=self._images.stream(is_simulated),
             camera_info=self._info,
             servo=self._servo,
+            servo_output='' if output is None else str(output.string_value),
             logs=tuple(self._logs),
             clock_ticks=self._clock_ticks,
             sim_time=sim_time,
             states=dict(self._states),
             lifecycle='' if state is None else str(state.current_state.label),
-            deadman=_find_switch(self._deadman),
+            deadman=to_switch(self._deadman),
             controllers=controllers,
             controllers_reason=reason,
             seconds=time.monotonic() - self._began_s,
@@ -212,14 +229,14 @@ class Collector:
         )
 
     def _find_sim_time(self) -> Mapping[str, bool]:
-        suffix = '/get_parameters'
-        return {
-            service.removesuffix(suffix): bool(answer.values[0].bool_value)
-            for service, answer in self._answers.items()
-            if service.endswith(suffix)
-            and answer.values
-            and answer.values[0].type == ParameterType.PARAMETER_BOOL
-        }
+        nodes = [key.partition(' ')[0] for key in self._answers if key.endswith(_SIM_TIME)]
+        found = {node: self._find_parameter(node, _SIM_TIME) for node in nodes}
+        return {node: bool(value.bool_value) for node, value in found.items() if value}
+
+    def _find_parameter(self, node: str, name: str) -> ParameterValue | None:
+        """Return what a node answered; None if it did not, or has no such parameter."""
+        answer = self._answers.get(f'{node} {name}')
+        return answer.values[0] if answer is not None and answer.values else None
 
     def _find_controllers(self) -> tuple[tuple[Controller, ...] | None, str]:
         """Return the controllers, or why they are not known."""
@@ -248,14 +265,6 @@ def look(robot: RobotDescription, slices: Iterable[float]) -> Snapshot:
 def _to_controller(state: Any) -> Controller:
     interfaces = state.claimed_interfaces or state.required_command_interfaces
     return Controller(state.name, state.state, tuple(interfaces))
-
-
-def _find_switch(messages: list[tuple[float, bool]]) -> Switch | None:
-    if not messages:
-        return None
-    elapsed_s = messages[-1][0] - messages[0][0]
-    rate_hz = (len(messages) - 1) / elapsed_s if elapsed_s > 0 else 0.0
-    return Switch(messages[-1][1], rate_hz)
 
 
 def _find_robots() -> dict[str, tuple[str, ...]]:

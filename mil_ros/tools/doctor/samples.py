@@ -13,7 +13,7 @@ from mil_ros.core.robot import RobotDescription
 from mil_ros.core.streams import StreamTimes
 from mil_ros.core.types import Image
 from mil_ros.data.messages import image_to_rgb, stamp_ns
-from mil_ros.tools.doctor.snapshot import ImageStream, JointStream, no_times
+from mil_ros.tools.doctor.snapshot import ImageStream, JointStream, no_times, Switch
 
 
 @dataclass(eq=False)
@@ -108,3 +108,12 @@ class ImageLog:
             contrast=float(pixels.std()),
             fault=fault,
         )
+
+
+def to_switch(messages: list[tuple[float, bool]]) -> Switch | None:
+    """Return the state and rate of a switch from its arrivals in s and values."""
+    if not messages:
+        return None
+    elapsed_s = messages[-1][0] - messages[0][0]
+    rate_hz = (len(messages) - 1) / elapsed_s if elapsed_s > 0 else 0.0
+    return Switch(messages[-1][1], rate_hz)

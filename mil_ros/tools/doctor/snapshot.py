@@ -156,6 +156,7 @@ class Snapshot:
         images: Of the robot file's camera.
         camera_info: Width, height and first focal length of the newest camera_info.
         servo: Its newest status.
+        servo_output: Topic that it sends to; empty if it does not tell.
         logs: Warnings and errors that were logged, each ``node: text``.
         clock_ticks: How many messages came on ``/clock``.
         sim_time: Which nodes follow ``/clock``, by node.
@@ -182,6 +183,7 @@ class Snapshot:
     images: ImageStream = field(default_factory=ImageStream)
     camera_info: tuple[int, int, float] | None = None
     servo: ServoReport | None = None
+    servo_output: str = ''
     logs: tuple[str, ...] = ()
     clock_ticks: int = 0
     sim_time: Mapping[str, bool] = field(default_factory=dict)

@@ -14,8 +14,10 @@ from mil_ros.core.robot import RobotDescription
 from mil_ros.tools.doctor.snapshot import (
     camera_info_topic,
     CLOCK,
+    CONTROL,
     DEADMAN,
     Endpoint,
+    GUARD,
     IMAGE,
     JOGS,
     JOINT_JOG,
@@ -48,6 +50,14 @@ def find_topics(node: Node, robot: RobotDescription) -> dict[str, Topic]:
         )
         for topic in wanted | alike
     }
+
+
+def find_timekeepers(node: Node, robot: RobotDescription) -> set[str]:
+    """Return the full names of the nodes whose clock matters: those that stamp or judge stamps."""
+    topics = robot.topics
+    stamped = (topics.joint_states, topics.image, topics.servo_status, topics.command)
+    found = (_endpoints(node.get_publishers_info_by_topic(topic)) for topic in stamped)
+    return {GUARD, CONTROL} | {endpoint.node for ends in found for endpoint in ends}
 
 
 def find_services(node: Node) -> dict[str, Service]:

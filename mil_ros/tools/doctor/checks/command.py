@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 
 from rclpy.qos import qos_check_compatible, QoSCompatibility
 
@@ -107,26 +107,26 @@ def _pairs(snapshot: Snapshot, topic: str) -> Iterator[tuple[Endpoint, Endpoint]
 
 @check('command', 'graph')
 def controller(snapshot: Snapshot) -> Finding:
-    """An active controller moves all joints."""
+    """The controller that moves the joints, and that Servo sends to, is active."""
     if snapshot.controllers is None:
         return skipped(snapshot.controllers_reason)
     joints = snapshot.robot.joint_names
     able = [c for c in snapshot.controllers if all(_moves(c, joint) for joint in joints)]
     active = [c for c in able if c.state == 'active']
-    if not active:
-        states = ', '.join(f'{c.name} {c.state}' for c in snapshot.controllers)
-        remedy = (
-            f'Activate one: ros2 control switch_controllers --activate {able[0].name}.'
-            if able
-            else "Load the arm's controller (ros2 control load_controller), or correct the joint "
-            'names.'
-        )
+    states = {entry.name: entry.state for entry in snapshot.controllers}
+    wanted = snapshot.servo_output.rpartition('/')[0].rpartition('/')[2]
+    if wanted and states.get(wanted) != 'active':
+        others = ' '.join(entry.name for entry in active)
         return failed(
-            f'no active one moves all joints ({states or "none is loaded"})',
-            f'one that is, by {LIST_CONTROLLERS}',
-            remedy,
+            f'Servo sends to {snapshot.servo_output}, and {wanted} is '
+            f'{states.get(wanted, "not loaded")}',
+            f'{wanted} active',
+            f'Activate it: ros2 control switch_controllers --activate {wanted}'
+            + (f' --deactivate {others}.' if others else '.'),
         )
-    names = list_names(c.name for c in active)
+    if not active:
+        return _find_idle(states, able)
+    names = list_names(entry.name for entry in active)
     if all(interface.endswith('/velocity') for c in active for interface in c.interfaces):
         return warning(
             f'{names} takes velocities alone and keeps the last one when nothing comes',
@@ -135,6 +135,21 @@ def controller(snapshot: Snapshot) -> Finding:
             'controller): they hold when the sender dies.',
         )
     return ok(f'{names} is active')
+
+
+def _find_idle(states: Mapping[str, str], able: Sequence[Controller]) -> Finding:
+    """Say that no controller that could move the joints is active."""
+    seen = ', '.join(f'{name} {state}' for name, state in states.items())
+    remedy = (
+        f'Activate one: ros2 control switch_controllers --activate {able[0].name}.'
+        if able
+        else "Load the arm's controller (ros2 control load_controller), or correct the joint names."
+    )
+    return failed(
+        f'no active one moves all joints ({seen or "none is loaded"})',
+        f'one that is, by {LIST_CONTROLLERS}',
+        remedy,
+    )
 
 
 def _moves(controller: Controller, joint: str) -> bool:

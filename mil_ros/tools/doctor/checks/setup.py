@@ -83,13 +83,15 @@ def nodes(snapshot: Snapshot) -> Finding:
             'every name once',
             'End all but one; a graph that was started before may still run.',
         )
-    wanted = {f'/{spec.name}' for spec in bringup_nodes(simulated=False) if not spec.only_with}
-    absent = wanted - set(snapshot.nodes) - {GUARD, CONTROL}  # these have checks of their own
+    simulated = bringup_nodes(simulated=True)
+    always = {f'/{s.name}' for s in bringup_nodes(simulated=False) if s in simulated}
+    checked_below = {GUARD, CONTROL}
+    absent = always - checked_below - set(snapshot.nodes)
     if absent:
         return warning(
-            f'{list_names(absent)} is not there',
+            f'no {list_names(absent)}',
             'all nodes of bringup.launch.py',
-            'Start it to record, adapt or plan (ros2 launch mil_ros bringup.launch.py).',
+            'Start them to record, adapt and plan (ros2 launch mil_ros bringup.launch.py).',
         )
     return ok(list_names(snapshot.nodes))
 

@@ -143,7 +143,8 @@ def _find_idle(states: Mapping[str, str], able: Sequence[Controller]) -> Finding
     remedy = (
         f'Activate one: ros2 control switch_controllers --activate {able[0].name}.'
         if able
-        else "Load the arm's controller (ros2 control load_controller), or correct the joint names."
+        else "Load the arm's controller (ros2 control load_controller), or correct the names of "
+        'its joints.'
     )
     return failed(
         f'no active one moves all joints ({seen or "none is loaded"})',

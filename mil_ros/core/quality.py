@@ -28,8 +28,8 @@ from mil_ros.core.streams import (
 MIN_DURATION_S: Final = 1.0
 MIN_MOTION_RAD: Final = 0.01  # a resting arm's encoders tremble by less
 MIN_SPEED_RAD_S: Final = 0.02  # slower joints rest
-_LOW_RATE: Final = 0.9  # share of the expected rate
-_USELESS_RATE: Final = 0.5
+LOW_RATE: Final = 0.9  # share of the expected rate
+USELESS_RATE: Final = 0.5
 _GAP_PERIODS: Final = 3.0
 
 
@@ -158,8 +158,8 @@ def _judge_stream(
         yield Reason(Verdict.REJECT, f'{what}; check its publisher and record again.')
     elif report.max_gap_s > tolerable_s:
         yield Reason(Verdict.WARN, f'{what} and usually {1.0 / expected.rate_hz:.3f} s.')
-    if report.rate_hz < _LOW_RATE * expected.rate_hz:
-        useless = report.rate_hz < _USELESS_RATE * expected.rate_hz
+    if report.rate_hz < LOW_RATE * expected.rate_hz:
+        useless = report.rate_hz < USELESS_RATE * expected.rate_hz
         yield Reason(
             Verdict.REJECT if useless else Verdict.WARN,
             f'{topic} comes {report.rate_hz:.1f} times a second, expected {expected.rate_hz:g}; '

@@ -112,8 +112,8 @@ class Source:
             compatible, _ = qos_check_compatible(info.qos_profile, self._qos)
             if compatible == QoSCompatibility.ERROR:
                 return (
-                    f'{self.topic}: node {info.node_name!r} offers {_name(info.qos_profile)}, '
-                    f'expected {_name(self._qos)} as its other publishers do; nothing comes '
+                    f'{self.topic}: node {info.node_name!r} offers {name_qos(info.qos_profile)}, '
+                    f'expected {name_qos(self._qos)} as its other publishers do; nothing comes '
                     'from it. Give all publishers of a topic the same QoS.'
                 )
         return ''
@@ -186,7 +186,8 @@ def _depth(kind: str) -> int:
     return _LARGE_DEPTH if kind in _LARGE else _DEPTH
 
 
-def _name(qos: QoSProfile) -> str:
+def name_qos(qos: QoSProfile) -> str:
+    """Return the two policies that decide whether anything comes."""
     return f'{qos.reliability.name}, {qos.durability.name}'
 
 

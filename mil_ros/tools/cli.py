@@ -24,6 +24,10 @@ VERBS = {
         'the whole loop on the simulated arm',
         'mil demo --episodes 10 --seed 0 --json demo/report.json',
     ),
+    'doctor': (
+        'what is wrong with a running graph before the arm moves, and how to fix it',
+        'mil doctor --robot ur5e --bundle models/reach --json doctor.json',
+    ),
     'collect': (
         'demonstrations of many tasks from the simulator',
         'mil collect --task push --tasks 800 --demos 6 --workers 2',

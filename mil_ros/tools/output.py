@@ -51,10 +51,18 @@ def print_json(document: dict[str, Any], file: Path | None) -> None:
     Raises:
         ConfigError: If the file cannot be written; the result has been printed then.
     """
+    print(json.dumps(document, indent=2))
+    if file is not None:
+        write_json(document, file)
+
+
+def write_json(document: dict[str, Any], file: Path) -> None:
+    """Write a result that has been shown already.
+
+    Raises:
+        ConfigError: If the file cannot be written.
+    """
     text = json.dumps(document, indent=2)
-    print(text)
-    if file is None:
-        return
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
         write_atomically(file, (text + '\n').encode())

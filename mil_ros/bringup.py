@@ -34,6 +34,11 @@ class NodeSpec:
         """Python module that runs the node."""
         return f'{MODULES}.{self.name}_node'
 
+    @property
+    def enclave(self) -> str:
+        """Where its rights are found on a secured graph (docs/security.md)."""
+        return f'/mil/{self.name}'
+
 
 @dataclass(frozen=True, slots=True)
 class ForeignSpec:

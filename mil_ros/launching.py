@@ -125,6 +125,7 @@ def _make_node(
         name=spec.name,
         namespace='',
         parameters=[{**own, **parameters}],
+        ros_arguments=['--enclave', spec.enclave],
         output='screen',
         condition=is_wanted,
     )

@@ -14,8 +14,6 @@ import time
 
 from control_msgs.msg import JointJog
 from diagnostic_msgs.msg import DiagnosticStatus
-from moveit_msgs.msg import ServoStatus
-from moveit_msgs.srv import ServoCommandType
 import numpy as np
 from rclpy.clock import Clock
 from rclpy.clock_type import ClockType
@@ -25,7 +23,6 @@ from sensor_msgs.msg import JointState
 from std_msgs.msg import Bool, String
 
 from mil_ros.core.errors import ConfigError
-from mil_ros.core.motion import Bounds
 from mil_ros.core.robot import load_robot
 from mil_ros.core.safety import (
     CommandGuard,
@@ -39,6 +36,7 @@ from mil_ros.core.urdf import check_urdf
 from mil_ros.core.watches import SERVO_SILENCE_S
 from mil_ros.data.joint_reader import JointReader
 from mil_ros.data.messages import stamp_ns
+from mil_ros.ros.distro import check_distro, ServoCommandType, ServoStatus
 from mil_ros.ros.kinematics import ToolKinematics
 from mil_ros.ros.node import (
     add_trigger,
@@ -68,13 +66,19 @@ class GuardNode(Node):
     """Arbitrates between person, planner and policy, limits, and stops."""
 
     def __init__(self) -> None:
-        """Subscribe to everything that could want or forbid motion."""
+        """Subscribe to everything that could want or forbid motion.
+
+        Raises:
+            ConfigError: If the robot file or the ROS distribution is not one to move an arm with.
+        """
+        check_distro()
         super().__init__('guard')
         self.robot = load_robot(declare_parameters(self, RobotParameter).robot)
         self.guard = CommandGuard(self.robot, time.monotonic())
         self._joints = JointReader(self.robot.joint_names)
         self._shown: tuple[GuardState, str | None] | None = None
         self._servo_at_s = -math.inf
+        self._urdf = ''
         self._is_switched = False
         self._is_finishing = False
         self._message = JointJog(joint_names=list(self.robot.joint_names))
@@ -151,7 +155,9 @@ class GuardNode(Node):
 
     def _on_urdf(self, message: String) -> None:
         """Check the robot file against the arm's own description, and learn where its tool is."""
-        reason = ''
+        if message.data == self._urdf:
+            return
+        self._urdf, reason = message.data, ''
         try:
             check_urdf(self.robot, message.data)
             if self.robot.tool.link:
@@ -165,9 +171,8 @@ class GuardNode(Node):
     def _make_tool_limiter(self, urdf: str) -> ToolLimiter:
         robot = self.robot
         kinematics = ToolKinematics(urdf, robot.joint_names, robot.tool.link)
-        bounds = Bounds.of(robot)
-        is_smooth = bool(np.isfinite(bounds.jerk).any())
-        deceleration = bounds.acceleration * (0.5 if is_smooth else 1.0)  # it has to build up
+        # half in reserve: for the arm that lags behind, and for a jerk limit
+        deceleration = robot.acceleration_limits / 2.0
         return ToolLimiter(kinematics, robot.tool, deceleration, 1.0 / robot.guard.rate_hz)
 
     def _react(self) -> None:

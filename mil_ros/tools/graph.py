@@ -127,7 +127,7 @@ class Graph:
                 process.wait()
 
     def _start(self, spec: NodeSpec) -> subprocess.Popen[bytes]:
-        command = [sys.executable, '-m', spec.module, '--ros-args']
+        command = [sys.executable, '-m', spec.module, '--ros-args', '--enclave', spec.enclave]
         for parameter, argument in spec.arguments.items():
             if argument in self._values:
                 command += ['-p', f'{parameter}:={self._values[argument]}']

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Final
 
-from mil_ros.core.safety import SERVO_STOP_CODES
+from mil_ros.core.watches import SERVO_STOP_CODES
 from mil_ros.data.messages import SERVO_STATUS as SERVO_STATUS_TEXT
 from mil_ros.tools.doctor.checks.check import check
 from mil_ros.tools.doctor.checks.streams import find_topic

@@ -23,7 +23,8 @@ ALLOWED = {
     'ros': {'core', 'data', 'inference'},
     'tools': {'core', 'data', 'learning', 'inference', 'sim', 'ros'},
 }
-EXTRA = {'ros/sim_node.py': {'sim'}}  # it stands where the hardware stands
+# They stand where the hardware stands.
+EXTRA = {'ros/sim_node.py': {'sim'}, 'ros/sim_camera.py': {'sim'}}
 ROS = [
     'ament_index_python',
     'builtin_interfaces',

@@ -8,6 +8,7 @@ import signal
 import sys
 from typing import Any, TypeVar
 
+from builtin_interfaces.msg import Time
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 from lifecycle_msgs.srv import ChangeState
 import rclpy
@@ -22,6 +23,7 @@ from rclpy.signals import SignalHandlerOptions
 from rclpy.task import Future
 from std_srvs.srv import Trigger
 
+from mil_ros.core.alignment import NS_PER_S
 from mil_ros.core.errors import MilError
 
 Result = TypeVar('Result')
@@ -202,6 +204,12 @@ class StatePublisher:
         """Publish no more."""
         self._node.destroy_publisher(self._state)
         self._node.destroy_publisher(self._diagnostics)
+
+
+def to_stamp(stamp_ns: int) -> Time:
+    """Return a moment in ns as a message's stamp."""
+    sec, nanosec = divmod(stamp_ns, NS_PER_S)
+    return Time(sec=sec, nanosec=nanosec)
 
 
 def status(name: str, level: bytes, message: str, **values: object) -> DiagnosticStatus:

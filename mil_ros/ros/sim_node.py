@@ -4,23 +4,38 @@ from __future__ import annotations
 
 import array
 import sys
+import time
 
 from control_msgs.msg import JointJog
 from moveit_msgs.msg import ServoStatus
 from moveit_msgs.srv import ServoCommandType
 import numpy as np
+from rcl_interfaces.msg import ParameterDescriptor, SetParametersResult
+from rclpy.executors import Executor
 from rclpy.node import Node
-from rclpy.qos import qos_profile_sensor_data, QoSProfile
+from rclpy.parameter import Parameter
+from rclpy.qos import QoSProfile
 import rclpy.task
-from sensor_msgs.msg import CameraInfo, Image, JointState
+from sensor_msgs.msg import JointState
 from std_msgs.msg import Bool
 from std_srvs.srv import SetBool
+from trajectory_msgs.msg import JointTrajectory, JointTrajectoryPoint
 
-from mil_ros.core.errors import OrderError
+from mil_ros.core.errors import ConfigError, OrderError
 from mil_ros.core.robot import load_robot
 from mil_ros.core.types import Vector
-from mil_ros.ros.node import add_trigger, add_waiting_trigger, COMMAND, LATCHED, now_ns, run_node
+from mil_ros.ros.node import (
+    add_trigger,
+    add_waiting_trigger,
+    COMMAND,
+    LATCHED,
+    now_ns,
+    run_node,
+    to_stamp,
+)
+from mil_ros.ros.sim_camera import SimCamera
 from mil_ros.sim.families import get_family, Judge, Outcome, Task
+from mil_ros.sim.faults import FaultInjector, FAULTS
 from mil_ros.sim.scene import TIMESTEP_S
 from mil_ros.sim.servo import ServoEmulator
 from mil_ros.sim.simulation import Simulation
@@ -28,6 +43,16 @@ from mil_ros.sim.simulation import Simulation
 _TELEOP_EVERY = 2  # a command every other tick, 50 Hz as from a joystick
 _SCENE_STREAM = 13  # keeps the scenes apart from those of training and evaluation
 _LAG_S = 0.1  # a longer pause is not caught up with
+_OUTLIVE_S = 2.5  # how long the arm may take to rest once the process shall end
+_REST_RAD_S = 0.01
+_WHOLE = QoSProfile(depth=100)  # of the trace nothing may get lost
+_FAULT = ParameterDescriptor(
+    description=f'what goes wrong, empty for nothing: {", ".join(FAULTS)}',
+)
+_TRACE = ParameterDescriptor(
+    description='publish the joint velocities of every step of the physics on ~/trace',
+    read_only=True,
+)
 
 
 class SimNode(Node):
@@ -50,17 +75,19 @@ class SimNode(Node):
         self._ticks = 0
         self._scenes = 0
         self._task: Task | None = None
+        self.faults = FaultInjector()
+        self._declare_fault()
         self._make_publishers()
+        self._camera = SimCamera(self, self.simulation, self.faults)
         topics = self.robot.topics
         self.create_subscription(JointJog, topics.command, self._on_joint_jog, COMMAND)
         self.create_service(ServoCommandType, topics.switch_command_type, self._on_switch)
-        self.create_service(SetBool, '/servo_node/pause_servo', self._on_pause)
+        self.create_service(SetBool, topics.pause_servo, self._on_pause)
         add_trigger(self, '~/reset', self._reset)
         add_waiting_trigger(self, '~/demonstrate', self._demonstrate)
         add_trigger(self, '~/judge', self._end_trial)
         self._reset()
         self._time_ns = now_ns(self)
-        self._frame_due_ns = self._time_ns
         self.create_timer(1.0 / self.robot.joint_states.rate_hz, self._tick)
         self.get_logger().info('Simulated arm is up.')
 
@@ -69,11 +96,26 @@ class SimNode(Node):
         depth = QoSProfile(depth=5)
         self._joint_states = self.create_publisher(JointState, topics.joint_states, depth)
         self._status = self.create_publisher(ServoStatus, topics.servo_status, depth)
-        self._images = self.create_publisher(Image, topics.image, qos_profile_sensor_data)
-        info = topics.image.rsplit('/', 1)[0] + '/camera_info'
-        self._infos = self.create_publisher(CameraInfo, info, qos_profile_sensor_data)
         self._teleop = self.create_publisher(JointJog, '/teleop/joint_jog', COMMAND)
         self._success = self.create_publisher(Bool, '~/success', LATCHED)
+        self._trace = None
+        if self.declare_parameter('trace', False, _TRACE).value:
+            self._trace = self.create_publisher(JointTrajectory, '~/trace', _WHOLE)
+
+    def _declare_fault(self) -> None:
+        chosen = self.declare_parameter('fault', '', _FAULT).value
+        self.faults.choose(chosen)
+        self.add_on_set_parameters_callback(self._on_parameters)
+
+    def _on_parameters(self, parameters: list[Parameter]) -> SetParametersResult:
+        """Take over a fault; it is the only parameter that means something at once."""
+        try:
+            for parameter in parameters:
+                if parameter.name == 'fault':
+                    self.faults.choose(parameter.value)
+        except ConfigError as err:
+            return SetParametersResult(successful=False, reason=str(err))
+        return SetParametersResult(successful=True)
 
     # Services
 
@@ -86,6 +128,7 @@ class SimNode(Node):
         split, seed = self.get_parameter('split').value, int(self.get_parameter('seed').value)
         if self._task is None or (self._task.index, self._task.split) != (index, split):
             self._task, self._scenes = self.family.sample_task(split, seed, index), 0
+        self._camera.wait()
         rng = np.random.default_rng([seed, index, self._scenes, _SCENE_STREAM])
         self._scenes += 1
         self.family.reset(self.simulation, self._task, rng)
@@ -102,7 +145,7 @@ class SimNode(Node):
         self._teleop_end_s = self.simulation.time_s + duration_s
         self._teleop_done = rclpy.task.Future(executor=self.executor)
         at_rest = np.zeros(len(self.robot.joints))
-        self._teleop.publish(self._jog(self.get_clock().now().to_msg(), at_rest))  # a free stick
+        self._teleop.publish(self._jog(now_ns(self), at_rest))  # a free stick
         await self._teleop_done
         return self._end_trial()
 
@@ -143,21 +186,37 @@ class SimNode(Node):
         steps = int(elapsed_s / TIMESTEP_S)
         self._time_ns += round(steps * TIMESTEP_S * 1e9)
         output = self.servo.step(now, self.simulation.joint_positions, steps * TIMESTEP_S)
-        self.simulation.step(output.velocities, steps * TIMESTEP_S)
-        stamp = self.get_clock().now().to_msg()
-        self._publish_joints(stamp)
-        if output.status is not None:
-            self._status.publish(ServoStatus(code=int(output.status), message=output.message))
+        self._advance(now, output.velocities, steps)
+        stamp_ns = now_ns(self)
+        self._publish_joints(self.faults.joints_stamp_ns(stamp_ns))
+        code, message = self.faults.status(output.status, output.message)
+        if code is not None:
+            self._status.publish(ServoStatus(code=int(code), message=message))
         is_over = self._outcome is None and self._judge.update(self.simulation)
         if is_over and self._teleop_end_s is None:  # a teleoperator shows the task to its end
             self._end_trial()
-        self._teleoperate(stamp)
-        if now >= self._frame_due_ns:
-            self._frame_due_ns += round(1e9 / self.robot.camera.rate_hz)
-            self._frame_due_ns = max(self._frame_due_ns, now)
-            self._publish_image(stamp)
+        self._teleoperate(stamp_ns)
+        self._camera.tick(stamp_ns)
 
-    def _teleoperate(self, stamp: object) -> None:
+    def _advance(self, now: int, velocities: Vector, steps: int) -> None:
+        """Hold joint velocities for a number of physics steps.
+
+        The time that has passed since the last tick is simulated with the command of now. The
+        trace stamps it from now on instead, so that no effect is stamped before its cause.
+        """
+        if self._trace is None:
+            self.simulation.step(velocities, steps * TIMESTEP_S)
+            return
+        message = JointTrajectory(joint_names=list(self.robot.joint_names))
+        message.header.stamp = to_stamp(now)
+        for step in range(steps):
+            self.simulation.step(velocities, TIMESTEP_S)
+            point = JointTrajectoryPoint(velocities=self.simulation.joint_velocities.tolist())
+            point.time_from_start.nanosec = round((step + 1) * TIMESTEP_S * 1e9)
+            message.points.append(point)
+        self._trace.publish(message)
+
+    def _teleoperate(self, stamp_ns: int) -> None:
         if self._teleop_end_s is None:
             return
         is_last = self.simulation.time_s >= self._teleop_end_s
@@ -166,39 +225,41 @@ class SimNode(Node):
             velocities = self.family.expert(self.simulation)
             if is_last:
                 velocities = np.zeros_like(velocities)  # a person lets go of the stick
-            self._teleop.publish(self._jog(stamp, velocities))
+            self._teleop.publish(self._jog(stamp_ns, velocities))
         if is_last:
             self._teleop_end_s = None
             if self._teleop_done is not None:
                 self._teleop_done.set_result(None)
 
-    def _jog(self, stamp: object, velocities: Vector) -> JointJog:
+    def _jog(self, stamp_ns: int, velocities: Vector) -> JointJog:
         message = JointJog(joint_names=list(self.robot.joint_names))
-        message.header.stamp = stamp
+        message.header.stamp = to_stamp(stamp_ns)
         message.velocities = array.array('d', velocities)
         return message
 
-    def _publish_joints(self, stamp: object) -> None:
+    def _publish_joints(self, stamp_ns: int | None) -> None:
+        if stamp_ns is None:
+            return
         message = JointState(name=list(self.robot.joint_names))
-        message.header.stamp = stamp
+        message.header.stamp = to_stamp(stamp_ns)
         message.position = array.array('d', self.simulation.joint_positions)
         message.velocity = array.array('d', self.simulation.joint_velocities)
         self._joint_states.publish(message)
 
-    def _publish_image(self, stamp: object) -> None:
-        frame = self.simulation.render()
-        message = Image(height=frame.shape[0], width=frame.shape[1], encoding='rgb8')
-        message.header.stamp = stamp
-        message.header.frame_id = self.robot.camera.frame_id
-        message.step = 3 * frame.shape[1]
-        message.data.frombytes(frame.data.cast('B'))
-        self._images.publish(message)
-        info = CameraInfo(height=message.height, width=message.width, header=message.header)
-        self._infos.publish(info)
+    def finish(self, executor: Executor) -> None:
+        """Go on, as an arm does whatever becomes of its masters, until it rests uncommanded."""
+        end_s = time.monotonic() + _OUTLIVE_S
+        while time.monotonic() < end_s and not self._is_left_alone:
+            executor.spin_once(0.05)
+
+    @property
+    def _is_left_alone(self) -> bool:
+        speed = float(np.abs(self.simulation.joint_velocities).max())
+        return self.servo.is_stale(now_ns(self)) and speed < _REST_RAD_S
 
     def destroy_node(self) -> None:
         """Free the renderer before MuJoCo goes."""
-        self.simulation.close()
+        self._camera.close()
         super().destroy_node()
 
 

@@ -39,9 +39,8 @@ class Renderer:
         self._context.make_current()
         mujoco.mjr_uploadTexture(self._model, self._mjr, texture)
 
-    def render(self, data: mujoco.MjData) -> Image:
-        """Return a new picture, (H, W, 3) uint8 RGB."""
-        self._context.make_current()
+    def capture(self, data: mujoco.MjData) -> None:
+        """Remember what there is to see; takes microseconds, in any thread, but while drawing."""
         mujoco.mjv_updateScene(
             self._model,
             data,
@@ -51,6 +50,13 @@ class Renderer:
             mujoco.mjtCatBit.mjCAT_ALL,
             self._scene,
         )
+
+    def draw(self) -> Image:
+        """Return a new picture of what was captured, (H, W, 3) uint8 RGB.
+
+        It takes milliseconds, in the thread that the context was opened in.
+        """
+        self._context.make_current()
         mujoco.mjr_render(self._rect, self._scene, self._mjr)
         mujoco.mjr_readPixels(self._pixels, None, self._rect, self._mjr)
         return np.ascontiguousarray(self._pixels[::-1])  # OpenGL counts rows from below

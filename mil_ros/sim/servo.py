@@ -68,6 +68,10 @@ class ServoEmulator:
             by_name = dict(zip(names, velocities, strict=True))
             self._target = np.array([by_name.get(n, 0.0) for n in self.robot.joint_names])
 
+    def is_stale(self, now_ns: int) -> bool:
+        """Whether nobody commands any more, or never did."""
+        return self._stamp_ns is None or now_ns - self._stamp_ns >= COMMAND_TIMEOUT_S * NS_PER_S
+
     def step(self, now_ns: int, positions: Vector, period_s: float) -> ServoOutput:
         """Advance one period from the measured positions, (J,) in rad."""
         hold = np.zeros_like(self._velocities)
@@ -78,10 +82,7 @@ class ServoEmulator:
             message, self._invalid = self._invalid, ''
             self._velocities = hold
             return ServoOutput(hold, INVALID, message)
-        is_stale = (
-            self._stamp_ns is None or now_ns - self._stamp_ns >= COMMAND_TIMEOUT_S * NS_PER_S
-        )
-        if is_stale or self._target is None:
+        if self.is_stale(now_ns) or self._target is None:
             self._velocities = self._halt(period_s)
             return ServoOutput(self._velocities.copy(), NO_WARNING)
         rated = np.array([joint.velocity_rad_s for joint in self.robot.joints])

@@ -77,12 +77,30 @@ class Simulation:
 
     def render(self) -> Image:
         """Return what the camera sees, (H, W, 3) uint8 RGB."""
+        self.open_camera()
+        self.capture()
+        return self.draw()
+
+    def open_camera(self) -> None:
+        """Open the camera, unless it is open, in the thread that will `draw` and `close`."""
         if self._renderer is None:
             camera = self.robot.camera
             self._renderer = Renderer(self.model, camera.width, camera.height)
+
+    def capture(self) -> None:
+        """Expose a picture of now; `draw` develops it, so that time may go on meanwhile.
+
+        The camera must be open, and not drawing.
+        """
+        assert self._renderer is not None
+        self._renderer.capture(self.data)
+
+    def draw(self) -> Image:
+        """Return the picture that was captured, (H, W, 3) uint8 RGB."""
+        assert self._renderer is not None
         for texture in self.wardrobe.take_repainted():
             self._renderer.upload_texture(texture)
-        return self._renderer.render(self.data)
+        return self._renderer.draw()
 
     def close(self) -> None:
         """Free the renderer."""

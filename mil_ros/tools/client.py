@@ -17,6 +17,7 @@ import rclpy
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.signals import SignalHandlerOptions
+from rclpy.subscription import Subscription
 from rclpy.task import Future
 from sensor_msgs.msg import Image as ImageMessage
 from std_msgs.msg import Bool
@@ -58,7 +59,8 @@ class GraphClient:
                 LATCHED,
             )
         self.node.create_subscription(Bool, '/sim/success', self._on_success, LATCHED)
-        self.node.create_subscription(ImageMessage, robot.topics.image, self._on_image, NEWEST)
+        self._image_topic = robot.topics.image
+        self._images: Subscription | None = None
 
     def close(self) -> None:
         """Leave the graph."""
@@ -89,6 +91,10 @@ class GraphClient:
 
     def start_frames(self) -> None:
         """Keep what the camera sees from now on."""
+        if self._images is None:  # who wants no frames shall not pay for them
+            self._images = self.node.create_subscription(
+                ImageMessage, self._image_topic, self._on_image, NEWEST
+            )
         self._frames = []
 
     def take_frames(self) -> list[Image]:

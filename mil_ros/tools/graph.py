@@ -104,6 +104,13 @@ class Graph:
                     'again.'
                 )
 
+    def restart(self, name: str) -> None:
+        """Start a node again; what is left of it is killed."""
+        process = self.processes[name]
+        process.kill()
+        process.wait()
+        self.processes[name] = self._start(next(s for s in self._specs if s.name == name))
+
     def stop(self) -> None:
         """End all processes: politely, then firmly. The guard goes last but for the arm."""
         order = [n for n in self.processes if n not in ('guard', 'sim')]

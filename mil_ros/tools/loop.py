@@ -51,7 +51,12 @@ class Loop:
     """Takes episodes through a running graph with the simulated arm."""
 
     def __init__(
-        self, robot: RobotDescription, graph: Graph, out: Path, videos: ThreadPoolExecutor | None
+        self,
+        robot: RobotDescription,
+        graph: Graph,
+        out: Path,
+        videos: ThreadPoolExecutor | None,
+        check: Callable[[], None] | None = None,
     ) -> None:
         """Join the graph.
 
@@ -60,10 +65,13 @@ class Loop:
             graph: Watched while waiting.
             out: Folder for videos.
             videos: Where to write them; None for no videos.
+            check: Called while waiting instead of the graph's own.
         """
         self.show: Callable[[], None] = lambda: None
         self._robot, self._graph, self._out, self._pool = robot, graph, out, videos
-        self.client = GraphClient(robot, graph.check)
+        self.client = GraphClient(robot, check or graph.check)
+        if videos is not None:  # so that the first frame is not missed
+            self.client.start_frames()
         self._demo_frames: list[Image] = []
         self._videos: list[Future[None]] = []
         self._endings: list[tuple[Image, Image]] = []
@@ -125,7 +133,7 @@ class Loop:
         client.set_parameter('recorder', 'task', f'{episode.family} {episode.colour}')
         client.trigger('/sim/reset')
         self._enter(episode, 'recording the demonstration')
-        client.start_frames()
+        self._start_frames()
         client.trigger('/recorder/start')
         client.trigger('/sim/demonstrate')
         client.trigger('/recorder/stop')
@@ -147,7 +155,7 @@ class Loop:
         client = self.client
         self.new_layout()
         self._enter(episode, 'running')
-        client.start_frames()
+        self._start_frames()
         ended_before = self._ended_runs
         began_s = time.monotonic()
         client.trigger('/control/start')
@@ -177,6 +185,10 @@ class Loop:
         episode.success = client.is_success
         if self._pool is not None and self._demo_frames and frames:
             self._save_video(self._pool, episode, frames)
+
+    def _start_frames(self) -> None:
+        if self._pool is not None:
+            self.client.start_frames()
 
     @property
     def _ended_runs(self) -> int:

@@ -15,6 +15,7 @@ import psutil
 from mil_ros.tools.bench.graph import bench_graph
 from mil_ros.tools.bench.record import bench_record
 from mil_ros.tools.bench.rows import Row
+from mil_ros.tools.bench.stops import bench_stops
 from mil_ros.tools.bench.train import bench_train
 from mil_ros.tools.output import parse_seed, print_json
 
@@ -32,6 +33,7 @@ _PACKAGES = (
 BENCHES: dict[str, Callable[[argparse.Namespace], list[Row]]] = {
     'graph': bench_graph,
     'record': bench_record,
+    'stops': bench_stops,
     'train': bench_train,
 }
 
@@ -42,6 +44,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--episodes', type=int, default=10, help='for graph: episodes to run')
     parser.add_argument('--seconds', type=float, default=60.0, help='for record: to record for')
     parser.add_argument('--cycles', type=int, default=100, help='for record: starts and stops')
+    parser.add_argument(
+        '--repetitions', type=int, default=20, help='for stops: how often to have each fault'
+    )
     parser.add_argument('--steps', type=int, default=20, help='for train: steps of each trainer')
     parser.add_argument('--seed', type=parse_seed, default=0)
     parser.add_argument('--bundle', type=Path, help='bundle to use (default: models/reach)')

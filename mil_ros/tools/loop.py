@@ -115,7 +115,7 @@ class Loop:
             except MilError as err:
                 self._graph.check()
                 episode.message = str(err)
-                self._recover()
+                self.recover()
                 if attempt + 1 == _ATTEMPTS:
                     episode.success = False
                 else:
@@ -195,7 +195,7 @@ class Loop:
         """How many runs the control node has ended so far."""
         return int(self.client.values('control/state').get('ended_runs', '0'))
 
-    def _recover(self) -> None:
+    def recover(self) -> None:
         """Bring control, recorder and guard back to where an episode can start."""
         self.client.take_frames()
         for service in ('/control/stop', '/recorder/discard', '/guard/reset'):

@@ -13,6 +13,7 @@ import platform
 import psutil
 
 from mil_ros.tools.bench.graph import bench_graph
+from mil_ros.tools.bench.loop import bench_loop
 from mil_ros.tools.bench.record import bench_record
 from mil_ros.tools.bench.rows import Row
 from mil_ros.tools.bench.stops import bench_stops
@@ -32,6 +33,7 @@ _PACKAGES = (
 )
 BENCHES: dict[str, Callable[[argparse.Namespace], list[Row]]] = {
     'graph': bench_graph,
+    'loop': bench_loop,
     'record': bench_record,
     'stops': bench_stops,
     'train': bench_train,
@@ -42,6 +44,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options of ``mil bench``."""
     parser.add_argument('bench', choices=sorted(BENCHES), help='what to measure')
     parser.add_argument('--episodes', type=int, default=10, help='for graph: episodes to run')
+    parser.add_argument('--minutes', type=float, default=10.0, help='for loop: to run for')
     parser.add_argument('--seconds', type=float, default=60.0, help='for record: to record for')
     parser.add_argument('--cycles', type=int, default=100, help='for record: starts and stops')
     parser.add_argument(

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 Times = NDArray[np.int64]
 Numbers = NDArray[np.float64]
+_TURN_SHARE = 0.55  # of a period: messages that are farther apart are different turns
 _CLOSER_RAD_S = 1e-6  # by that much a command must come closer to count as an answer
 
 
@@ -93,10 +94,10 @@ def stream_rate_hz(times_ns: Times, rate_hz: float) -> float:
     """Return how often a stream comes, without what comes between its turns.
 
     The guard answers a fresh command at once, besides its steady stream. What follows another
-    message by less than half a period is not counted, so that each period has one message, be it
-    the stream's own or one that came a little before it.
+    message by little more than half a period is not counted, so that each period has one message,
+    be it the stream's own or one that came before it.
     """
-    least_ns = 0.5e9 / rate_hz
+    least_ns = _TURN_SHARE * 1e9 / rate_hz
     count, last_ns = 0, -np.inf
     for time_ns in times_ns:
         if time_ns - last_ns >= least_ns:

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from threading import Event
 
 import numpy as np
 import pytest
+from rcl_interfaces.msg import SetParametersResult
 import rclpy
+from rclpy.parameter import Parameter
 from running import PATIENCE_S, RunningGraph, start_graph
 
 from mil_ros.core.errors import OrderError
 from mil_ros.core.robot import load_robot
 from mil_ros.data.episode import load_demo
+from mil_ros.data.messages import stamp_ns
 from mil_ros.ros import sim_node
 from mil_ros.sim.families import FAMILIES, get_family
 from mil_ros.sim.servo import JOINT_JOG
@@ -30,10 +34,11 @@ DONE = {
 class Stage:
     """The node alone: the clock moves 10 ms a tick, and the teleoperator commands Servo."""
 
-    def __init__(self, family: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def __init__(self, family: str, monkeypatch: pytest.MonkeyPatch, *parameters: str) -> None:
         self.now_ns = 1_000_000_000_000
         monkeypatch.setattr(sim_node, 'now_ns', lambda node: self.now_ns)
-        rclpy.init(args=['--ros-args', '-p', f'family:={family}', '-p', 'seed:=3'])
+        words = [w for p in (f'family:={family}', 'seed:=3', *parameters) for w in ('-p', p)]
+        rclpy.init(args=['--ros-args', *words])
         self.node = sim_node.SimNode()
         self.node.servo.switch_command_type(JOINT_JOG)
         self.verdicts: list[bool] = []
@@ -95,6 +100,105 @@ def test_judging_ends_a_trial_that_has_not_succeeded(stage: Stage) -> None:
     stage.tick(0.1)
     assert stage.node._end_trial() != DONE[stage.node.family.name]
     assert stage.verdicts == [False]
+
+
+@pytest.fixture
+def reach(monkeypatch: pytest.MonkeyPatch) -> Iterator[Stage]:
+    made = Stage('reach', monkeypatch, 'trace:=true')
+    yield made
+    made.node.destroy_node()
+    rclpy.shutdown()
+
+
+def set_fault(stage: Stage, fault: object) -> SetParametersResult:
+    return stage.node.set_parameters([Parameter('fault', value=fault)])[0]
+
+
+def test_a_fault_is_taken_over_while_the_arm_goes_on(
+    reach: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sent = []
+    monkeypatch.setattr(reach.node._joint_states, 'publish', sent.append)
+    reach.tick(0.05)
+    assert set_fault(reach, 'joint_states_lost').successful
+    reach.tick(0.05)
+    assert len(sent) == 5
+    assert set_fault(reach, '').successful
+    reach.tick(0.05)
+    assert len(sent) == 10
+
+
+def test_an_unknown_fault_is_refused_in_a_sentence(reach: Stage) -> None:
+    result = set_fault(reach, 'fire')
+    assert not result.successful
+    assert result.reason.startswith("Parameter fault is 'fire'; expected one of camera_frozen, ")
+    assert reach.node.faults.fault == ''
+    assert not set_fault(reach, 7).successful
+
+
+def test_the_trace_has_every_step_and_none_before_its_command(
+    reach: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    traces, states = [], []
+    monkeypatch.setattr(reach.node._trace, 'publish', traces.append)
+    monkeypatch.setattr(reach.node._joint_states, 'publish', states.append)
+    names = list(reach.node.robot.joint_names)
+    reach.node.servo.on_joint_jog(reach.now_ns, names, np.full(7, 0.2))
+    reach.tick(0.03)
+    assert [stamp_ns(t.header) for t in traces] == [
+        reach.now_ns - ms * 1_000_000 for ms in (20, 10, 0)
+    ]
+    for trace, state in zip(traces, states, strict=True):
+        after = [point.time_from_start.nanosec for point in trace.points]
+        assert after == [2_000_000, 4_000_000, 6_000_000, 8_000_000, 10_000_000]
+        assert trace.points[-1].velocities == state.velocity
+    assert traces[0].points[0].velocities[0] > 0.0
+
+
+def test_a_picture_is_stamped_with_the_moment_that_it_shows(
+    reach: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The arm moves on while the thread of the camera has not even begun to draw."""
+    camera, sent, shown = reach.node._camera, [], []
+    monkeypatch.setattr(camera._images, 'publish', sent.append)
+    reach.tick(0.04)
+    camera.wait()
+    sent.clear()
+    gate = Event()
+    camera._thread.submit(gate.wait)
+    names = list(reach.node.robot.joint_names)
+    while not shown:
+        reach.tick(0.01)
+        if not camera._drawing.done():
+            shown.append(reach.now_ns)
+    for _ in range(20):
+        reach.node.servo.on_joint_jog(reach.now_ns, names, np.full(7, 0.5))
+        reach.tick(0.01)
+    gate.set()
+    camera.wait()
+    assert [stamp_ns(image.header) for image in sent] == shown
+    resting = bytes(sent[0].data)
+    reach.tick(0.04)
+    camera.wait()
+    assert bytes(sent[1].data) != resting, 'the arm has moved in the meantime'
+    reach.node._reset()
+
+
+def test_the_arm_goes_on_until_it_rests_uncommanded(reach: Stage) -> None:
+    names = list(reach.node.robot.joint_names)
+    reach.node.servo.on_joint_jog(reach.now_ns, names, np.full(7, 0.2))
+    reach.tick(0.05)
+    assert not reach.node._is_left_alone
+    spun = []
+
+    class Executor:
+        def spin_once(self, timeout_s: float) -> None:
+            spun.append(timeout_s)
+            reach.tick(0.01)
+
+    reach.node.finish(Executor())
+    assert np.abs(reach.node.simulation.joint_velocities).max() < 0.01
+    assert 5 <= len(spun) < 40
 
 
 @pytest.fixture(params=['push', 'place'])

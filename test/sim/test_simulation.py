@@ -136,6 +136,14 @@ def test_each_picture_is_a_new_array(simulation: Simulation) -> None:
     assert not np.array_equal(first, second)
 
 
+def test_a_picture_shows_the_moment_it_was_taken_at(simulation: Simulation) -> None:
+    before = simulation.render()
+    simulation.capture()
+    simulation.step(np.full(7, 0.5), 0.5)
+    np.testing.assert_array_equal(simulation.draw(), before)
+    assert not np.array_equal(simulation.render(), before)
+
+
 def test_camera_looks_at_the_table_from_above(simulation: Simulation) -> None:
     """The base is at the top of the picture, and the arm's left side at its right."""
     pictures = []

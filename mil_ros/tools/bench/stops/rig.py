@@ -101,7 +101,7 @@ class Rig:
 
     def __init__(self, robot: RobotDescription, graph: Graph, policy: Path, out: Path) -> None:
         """Join the graph, with a client that does not mind nodes that are meant to die."""
-        self.robot, self.is_deadman_held = robot, True
+        self.robot, self.is_deadman_held, self.is_deadman_silent = robot, True, False
         self._graph, self._policy = graph, policy
         self._dying: set[str] = set()
         self._loop = Loop(robot, graph, out, None, self._check)
@@ -307,7 +307,8 @@ class Rig:
         )
 
     def _tell_deadman(self) -> None:
-        self._deadman.publish(Bool(data=self.is_deadman_held))
+        if not self.is_deadman_silent:
+            self._deadman.publish(Bool(data=self.is_deadman_held))
 
 
 def _judge(trace: Trace, moment_ns: int, steady: float, complaints: list[str]) -> Repetition:

@@ -17,7 +17,7 @@ from diagnostic_msgs.msg import DiagnosticStatus
 import numpy as np
 import rclpy
 from rclpy.node import Node
-from rclpy.qos import qos_profile_sensor_data, QoSProfile
+from rclpy.qos import QoSProfile, ReliabilityPolicy
 from rclpy.serialization import deserialize_message
 from rclpy.signals import SignalHandlerOptions
 from sensor_msgs.msg import CameraInfo
@@ -25,29 +25,28 @@ from sensor_msgs.msg import CameraInfo
 from mil_ros.core.robot import load_robot, RobotDescription
 from mil_ros.data.messages import stamp_ns
 from mil_ros.tools.passage import Commands, Passage, Ticks
+from mil_ros.tools.tap import Tap
 
 READY = 'listening'
 _WHOLE = QoSProfile(depth=200)
-_TAKE_PERIOD_S = 0.05  # less than it takes to fill the depth of the fastest topic
+_IMAGES = QoSProfile(depth=200, reliability=ReliabilityPolicy.BEST_EFFORT)
+_FETCH_PERIOD_S = 0.05  # less than it takes to fill the depth of the fastest topic
 
 
-class _Tap:
+class _Track:
     """Keeps the bytes of one topic, and when each message was sent and came."""
 
     def __init__(self, node: Node, kind: Any, topic: str, qos: QoSProfile) -> None:
         self._kind, self._bytes = kind, list[bytes]()
         self.sent_ns, self.received_ns = list[int](), list[int]()
-        self._subscription = node.create_subscription(kind, topic, _leave, qos, raw=True)
+        self._tap = Tap(node, kind, topic, qos, is_raw=True)
 
-    def take(self) -> None:
+    def fetch(self) -> None:
         """Take what has come."""
-        handle: Any = self._subscription.handle
-        with handle:
-            while (taken := handle.take_message(self._kind, True)) is not None:
-                message, info = taken
-                self._bytes.append(message)
-                self.sent_ns.append(info['source_timestamp'])
-                self.received_ns.append(info['received_timestamp'])
+        for message, info in self._tap.fetch():
+            self._bytes.append(message)
+            self.sent_ns.append(info['source_timestamp'])
+            self.received_ns.append(info['received_timestamp'])
 
     def read(self) -> list[Any]:
         """Return all messages."""
@@ -61,15 +60,15 @@ class Monitor:
         """Subscribe."""
         self._image = robot.topics.image
         info = self._image.rsplit('/', 1)[0] + '/camera_info'
-        self._jogs = _Tap(node, JointJog, robot.topics.command, _WHOLE)
-        self._wanted = _Tap(node, JointJog, '/control/joint_jog', _WHOLE)
-        self._ticks = _Tap(node, DiagnosticStatus, '/control/tick', _WHOLE)
-        self._infos = _Tap(node, CameraInfo, info, qos_profile_sensor_data)
+        self._jogs = _Track(node, JointJog, robot.topics.command, _WHOLE)
+        self._wanted = _Track(node, JointJog, '/control/joint_jog', _WHOLE)
+        self._ticks = _Track(node, DiagnosticStatus, '/control/tick', _WHOLE)
+        self._infos = _Track(node, CameraInfo, info, _IMAGES)
 
-    def take(self) -> None:
-        """Take what has come, without an executor, which would cost more than all the rest."""
-        for tap in (self._jogs, self._wanted, self._ticks, self._infos):
-            tap.take()
+    def fetch(self) -> None:
+        """Take what has come."""
+        for track in (self._jogs, self._wanted, self._ticks, self._infos):
+            track.fetch()
 
     def read(self) -> Passage:
         """Return all that was taken."""
@@ -91,18 +90,14 @@ class Monitor:
         return Ticks(command, moment, used, np.array([float(v['tick_ms']) for v in read]))
 
 
-def _read_commands(tap: _Tap) -> Commands:
-    messages = tap.read()
+def _read_commands(track: _Track) -> Commands:
+    messages = track.read()
     return Commands(
-        np.array(tap.sent_ns, np.int64),
-        np.array(tap.received_ns, np.int64),
+        np.array(track.sent_ns, np.int64),
+        np.array(track.received_ns, np.int64),
         np.array([stamp_ns(m.header) for m in messages], np.int64),
         np.array([list(m.velocities) for m in messages]),
     )
-
-
-def _leave(_: object) -> None:
-    """Stand for a callback; no executor will ever call it."""
 
 
 def main() -> int:
@@ -115,9 +110,9 @@ def main() -> int:
     node = Node('bench_monitor')
     monitor = Monitor(node, load_robot(robot))
     print(READY, flush=True)
-    while not stop.wait(_TAKE_PERIOD_S):
-        monitor.take()
-    monitor.take()
+    while not stop.wait(_FETCH_PERIOD_S):
+        monitor.fetch()
+    monitor.fetch()
     monitor.read().save(Path(file))
     node.destroy_node()
     rclpy.shutdown()

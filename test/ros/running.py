@@ -10,6 +10,8 @@ from sensor_msgs.msg import JointState
 
 from mil_ros.core.robot import load_robot, RobotDescription
 from mil_ros.ros.node import NEWEST
+from mil_ros.tools.bench.stops.rig import PATIENCE_S as STOP_PATIENCE_S
+from mil_ros.tools.bench.stops.rig import Repetition
 from mil_ros.tools.client import GraphClient
 from mil_ros.tools.graph import Graph
 from mil_ros.tools.loop import Loop
@@ -66,3 +68,10 @@ def start_graph(out: Path, **values: str) -> Iterator[RunningGraph]:
             yield running
         finally:
             running.loop.close()
+
+
+def check_stop(repetition: Repetition) -> None:
+    """The arm has come to rest after a fault, and nothing was wrong on the way."""
+    assert not repetition.complaints, repetition
+    assert repetition.reaction_s < STOP_PATIENCE_S
+    assert repetition.rest_s < STOP_PATIENCE_S

@@ -9,13 +9,11 @@ from collections.abc import Iterator
 import signal
 
 import pytest
-
-pytest.importorskip('onnx')  # the policy of the bench is written with it
+from running import check_stop
 
 from mil_ros.core.robot import load_robot
-from mil_ros.tools.bench.stops.command import write_deadman_file
-from mil_ros.tools.bench.stops.faults import Deadman, make_faults
-from mil_ros.tools.bench.stops.rig import open_rig, PATIENCE_S, Repetition, Rig
+from mil_ros.tools.bench.stops.faults import make_faults
+from mil_ros.tools.bench.stops.rig import open_rig, Rig
 from mil_ros.tools.bench.stops.trace import find_steady_speed
 
 pytestmark = pytest.mark.ros
@@ -27,55 +25,20 @@ CLOCK_JUMPS = 4  # of either stream, ahead and back
 
 @pytest.fixture(scope='module')
 def rig(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rig]:
-    """One graph for all faults but that of the deadman switch; each leaves it as it found it."""
+    """One graph for all faults; each leaves it as it found it."""
     out = tmp_path_factory.mktemp('stops')
     with open_rig(load_robot('sim_panda'), 'sim_panda', out) as opened:
         yield opened
 
 
-@pytest.fixture(scope='module')
-def held(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rig]:
-    """A graph with a deadman switch, which is held."""
-    out = tmp_path_factory.mktemp('held')
-    robot_file = write_deadman_file(out)
-    with open_rig(load_robot(robot_file), robot_file, out) as opened:
-        yield opened
-
-
-def check(repetition: Repetition) -> None:
-    assert repetition.complaints == ()
-    assert repetition.reaction_s < PATIENCE_S
-    assert repetition.rest_s < PATIENCE_S
-
-
 @pytest.mark.parametrize('name', SHARED)
 def test_the_arm_rests_and_nothing_resumes(rig: Rig, name: str) -> None:
-    check(rig.measure(FAULTS[name], 0))
+    check_stop(rig.measure(FAULTS[name], 0))
 
 
 @pytest.mark.parametrize('number', range(CLOCK_JUMPS))
 def test_no_clock_that_jumps_keeps_the_arm_moving(rig: Rig, number: int) -> None:
-    check(rig.measure(FAULTS['clock_jump'], number))
-
-
-def test_a_released_deadman_switch_stops_the_arm(held: Rig) -> None:
-    check(held.measure(FAULTS['deadman'], 0))
-
-
-class Gone(Deadman):
-    """Whoever holds the deadman switch is not there any more."""
-
-    def inject(self, target: Rig, repetition: int) -> int:
-        moment_ns = target.now_ns()
-        target.is_deadman_silent = True
-        return moment_ns
-
-    def heal(self, target: Rig) -> None:
-        target.is_deadman_silent = False
-
-
-def test_a_deadman_switch_that_falls_silent_stops_the_arm(held: Rig) -> None:
-    check(held.measure(Gone('silence', None), 0))
+    check_stop(rig.measure(FAULTS['clock_jump'], number))
 
 
 @pytest.mark.parametrize('name', ['adaptation', 'recorder'])
@@ -84,7 +47,7 @@ def test_a_run_does_not_need_the_nodes_around_it(rig: Rig, name: str) -> None:
     rig.signal(name, signal.SIGKILL)
     try:
         rig.client.spin_for(0.5)
-        lately = find_steady_speed(rig.observer.trace, 0.97 * steady_rad_s)
+        lately = find_steady_speed(rig.observer.look(), 0.97 * steady_rad_s)
         assert lately == pytest.approx(steady_rad_s, rel=0.02)
         assert rig.client.values('guard/state')['state'] == 'policy'
         assert rig.client.values('control/state')['running'] == 'True'

@@ -119,10 +119,15 @@ class Misled(Spoilt):
 
     def inject(self, target: Target, repetition: int) -> int:
         """Mark the pictures just after the policy has looked at one."""
-        seen = len(target.observer.ticks)
-        target.client.wait(
-            lambda: len(target.observer.ticks) > seen, _PATIENCE_S, 'a tick of the policy'
-        )
+        observer = target.observer
+        observer.look()
+        seen = len(observer.ticks)
+
+        def has_looked() -> bool:
+            observer.look()
+            return len(observer.ticks) > seen
+
+        target.client.wait(has_looked, _PATIENCE_S, 'a tick of the policy')
         return super().inject(target, repetition)
 
     def find_moment(self, target: Target, called_ns: int) -> int:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 from control_msgs.msg import JointJog
 from diagnostic_msgs.msg import DiagnosticStatus
 import numpy as np
 from rclpy.node import Node
-from rclpy.qos import qos_profile_sensor_data, QoSProfile
+from rclpy.qos import QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import CameraInfo
 from trajectory_msgs.msg import JointTrajectory
 
@@ -16,13 +17,15 @@ from mil_ros.core.alignment import NS_PER_S
 from mil_ros.core.robot import RobotDescription
 from mil_ros.data.messages import stamp_ns
 from mil_ros.tools.bench.stops.trace import Trace, TraceRecorder
+from mil_ros.tools.tap import Tap
 
-_WHOLE = QoSProfile(depth=200)  # the bench may be busy; nothing may get lost
+_WHOLE = QoSProfile(depth=500)  # the bench may be busy; nothing may get lost
+_IMAGES = QoSProfile(depth=500, reliability=ReliabilityPolicy.BEST_EFFORT)
 _ROUNDING = 1e-9
 
 
 class Observer:
-    """Subscribes, and keeps what has come since `clear`.
+    """Keeps what has come since `clear`; it has to be asked to `look` now and then.
 
     Attributes:
         bad_commands: What Servo must never be sent, a phrase each.
@@ -30,33 +33,42 @@ class Observer:
         image_stamps_ns: Of all images.
     """
 
-    def __init__(self, node: Node, robot: RobotDescription) -> None:
-        """Subscribe to everything."""
+    def __init__(self, robot: RobotDescription) -> None:
+        """Subscribe to everything; rclpy must be up."""
         self._robot = robot
         self._rated = np.array([joint.velocity_rad_s for joint in robot.joints])
         self._trace = TraceRecorder()
         self.bad_commands: list[str] = []
         self.ticks: list[tuple[int, int]] = []
         self.image_stamps_ns: list[int] = []
-        topics = robot.topics
-        info = topics.image.rsplit('/', 1)[0] + '/camera_info'  # small, and stamped as the image
-        subscribe: Callable[..., object] = node.create_subscription
-        subscribe(JointTrajectory, '/sim/trace', self._on_trace, _WHOLE)
-        subscribe(JointJog, topics.command, self._on_command, _WHOLE)
-        subscribe(DiagnosticStatus, '/control/tick', self._on_tick, _WHOLE)
-        subscribe(CameraInfo, info, self._on_info, qos_profile_sensor_data)
+        self._node = Node('bench_observer')
+        image, command = robot.topics.image, robot.topics.command
+        info = image.rsplit('/', 1)[0] + '/camera_info'  # small, and stamped as the image
+        self._taps: tuple[tuple[Tap, Callable[[Any], None]], ...] = (
+            (Tap(self._node, JointTrajectory, '/sim/trace', _WHOLE), self._on_trace),
+            (Tap(self._node, JointJog, command, _WHOLE), self._on_command),
+            (Tap(self._node, DiagnosticStatus, '/control/tick', _WHOLE), self._on_tick),
+            (Tap(self._node, CameraInfo, info, _IMAGES), self._on_info),
+        )
+
+    def close(self) -> None:
+        """Leave the graph."""
+        self._node.destroy_node()
+
+    def look(self) -> Trace:
+        """Take in what has come; return how the arm has moved."""
+        for tap, take in self._taps:
+            for message, _ in tap.fetch():
+                take(message)
+        return self._trace.read()
 
     def clear(self) -> None:
         """Forget everything."""
+        self.look()
         self._trace.clear()
         self.bad_commands.clear()
         self.ticks.clear()
         self.image_stamps_ns.clear()
-
-    @property
-    def trace(self) -> Trace:
-        """How the arm has moved."""
-        return self._trace.read()
 
     def _on_trace(self, message: JointTrajectory) -> None:
         began_ns = stamp_ns(message.header)

@@ -15,6 +15,7 @@ from lifecycle_msgs.msg import Transition
 import numpy as np
 from std_msgs.msg import Bool, String
 
+from mil_ros.core.alignment import NS_PER_S
 from mil_ros.core.errors import MilError
 from mil_ros.core.robot import RobotDescription
 from mil_ros.core.safety import REST_RAD_S
@@ -107,13 +108,14 @@ class Rig:
         self._loop = Loop(robot, graph, out, None, self._check)
         self.client: GraphClient = self._loop.client
         node = self.client.node
-        self.observer = Observer(node, robot)
+        self.observer = Observer(robot)
         self._announcement = node.create_publisher(String, '/adaptation/policy', LATCHED)
         self._deadman = node.create_publisher(Bool, '/teleop/deadman', NEWEST)
         node.create_timer(_DEADMAN_PERIOD_S, self._tell_deadman)
 
     def close(self) -> None:
         """Leave the graph."""
+        self.observer.close()
         self._loop.close()
 
     def bring_up(self) -> None:
@@ -159,7 +161,7 @@ class Rig:
         called_ns = fault.inject(self, repetition)
         complaints = self._wait_until_resting(called_ns)
         moment_ns = fault.find_moment(self, called_ns)
-        rested = self.observer.trace
+        rested = self.observer.look()
         fault.heal(self)
         complaints += self._watch()
         complaints += [f'Servo was sent {bad}.' for bad in set(self.observer.bad_commands)]
@@ -201,7 +203,7 @@ class Rig:
         steady: list[float] = []
 
         def is_steady() -> bool:
-            speed = find_steady_speed(self.observer.trace, _LEAST_SHARE * full_rad_s)
+            speed = find_steady_speed(self.observer.look(), _LEAST_SHARE * full_rad_s)
             steady.extend([] if speed is None else [speed])
             return bool(steady)
 
@@ -212,7 +214,7 @@ class Rig:
         """Wait until the arm rests; a complaint if it does not."""
 
         def rests() -> bool:
-            return find_rest(self.observer.trace, moment_ns) is not None
+            return find_rest(self.observer.look(), moment_ns) is not None
 
         try:
             self.client.wait(rests, PATIENCE_S, 'the arm to rest')
@@ -224,10 +226,13 @@ class Rig:
     def _watch(self) -> list[str]:
         """See whether anything moves by itself, now that the cause is gone."""
         began_ns = self.now_ns()
-        self.client.spin_for(_WATCH_S)
-        speeds = self.observer.trace.since(began_ns).speeds_rad_s
-        if not len(speeds):
-            return ['The arm could not be seen once the cause was gone.']
+        end_ns = began_ns + round(_WATCH_S * NS_PER_S)
+
+        def is_seen() -> bool:
+            return bool((self.observer.look().times_ns > end_ns).any())
+
+        self.client.wait(is_seen, _WATCH_S + PATIENCE_S, 'the arm to be seen at rest')
+        speeds = self.observer.look().since(began_ns).speeds_rad_s
         if speeds.max() >= REST_RAD_S:
             return [f'The arm moved at {speeds.max():.3f} rad/s by itself, it should rest.']
         return []
@@ -274,7 +279,7 @@ class Rig:
         end_s = time.monotonic() + _EXIT_TIMEOUT_S
         while any(thread.is_alive() for thread in threads) and time.monotonic() < end_s:
             self.client.spin_for(0.02)
-        trace = self.observer.trace
+        trace = self.observer.look()
         complaints = [
             f'Node {name!r} went on for {_EXIT_TIMEOUT_S:g} s after SIGTERM.'
             for name in self._graph.names

@@ -97,6 +97,8 @@ class GuardNode(Node):
         ):
             self.create_timer(period_s, callback, clock=steady)
         self._switch_servo()
+        # The first log line takes tens of ms; it must not be one that is written in motion.
+        self.get_logger().info('The guard is up.')
 
     def _subscribe(self) -> None:
         topics = self.robot.topics

@@ -134,7 +134,17 @@ def test_the_deadman_file_differs_in_nothing_else(robot: RobotDescription, tmp_p
         assert getattr(other, part) == getattr(robot, part)
 
 
-def test_no_repetitions_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(['bench', 'stops', '--repetitions', '0', '--out', str(tmp_path)]) == 2
-    assert capsys.readouterr().err == ('mil bench: Got --repetitions 0; expected at least 1.\n')
+@pytest.mark.parametrize(
+    ('words', 'sentence'),
+    [
+        (['stops', '--repetitions', '0'], 'Got --repetitions 0; expected at least 1.'),
+        (['loop', '--minutes', '0'], 'Got --minutes 0; expected a number above 0.'),
+        (['loop', '--minutes', 'nan'], 'Got --minutes nan; expected a number above 0.'),
+    ],
+)
+def test_a_bench_of_nothing_is_refused(
+    words: list[str], sentence: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(['bench', *words, '--out', str(tmp_path)]) == 2
+    assert capsys.readouterr().err == f'mil bench: {sentence}\n'
     assert list(tmp_path.iterdir()) == []

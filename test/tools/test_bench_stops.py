@@ -17,6 +17,7 @@ from mil_ros.tools.bench.stops.command import make_rows, write_deadman_file
 from mil_ros.tools.bench.stops.faults import Estop, make_faults
 from mil_ros.tools.bench.stops.rig import PATIENCE_S, Repetition
 from mil_ros.tools.bench.stops.trace import (
+    find_pause_s,
     find_rest,
     find_slowing,
     find_steady_speed,
@@ -76,6 +77,14 @@ def test_motion_that_comes_back_counts_as_not_slowed_before() -> None:
 def test_rest_must_last(steps_at_rest: int, is_rest: bool) -> None:
     motion = trace((50, FULL), (10, 0.011), (steps_at_rest, 0.009))
     assert find_rest(motion, 0) == (2 * 60 * MS if is_rest else None)
+
+
+def test_a_pause_of_the_arm_itself_is_found() -> None:
+    motion = trace((50, FULL))
+    late = Trace(np.concatenate([motion.times_ns, [198 * MS]]), np.ones(51))
+    assert find_pause_s(late, 50 * MS) == pytest.approx(0.1)
+    assert find_pause_s(motion, 50 * MS) == pytest.approx(0.002)
+    assert find_pause_s(motion, 200 * MS) == 0.0
 
 
 def repetitions(*values: tuple[float, float]) -> list[Repetition]:

@@ -24,7 +24,13 @@ from mil_ros.learning.puppet import export_puppet
 from mil_ros.ros.node import LATCHED, NEWEST, now_ns
 from mil_ros.tools.bench.stops.faults import Fault, Terminated
 from mil_ros.tools.bench.stops.observer import Observer
-from mil_ros.tools.bench.stops.trace import find_rest, find_slowing, find_steady_speed, Trace
+from mil_ros.tools.bench.stops.trace import (
+    find_pause_s,
+    find_rest,
+    find_slowing,
+    find_steady_speed,
+    Trace,
+)
 from mil_ros.tools.client import GraphClient
 from mil_ros.tools.graph import Graph
 from mil_ros.tools.loop import Loop
@@ -36,6 +42,7 @@ _RESET_TIMEOUT_S = 5.0
 _EXIT_TIMEOUT_S = 10.0
 _WATCH_S = 1.0  # at rest, with the cause gone: nothing may move
 _SETTLE_S = 0.15  # until every node has seen the arm at home
+_PAUSE_S = 0.1  # without a step of the simulation, in which case the figures mean little
 _ATTEMPTS = 3
 _DEADMAN_PERIOD_S = 0.02
 _MOVED_JOINT = 0  # the base: it turns the arm over the table and hits nothing
@@ -317,7 +324,13 @@ class Rig:
 
 
 def _judge(trace: Trace, moment_ns: int, steady: float, complaints: list[str]) -> Repetition:
-    """Return the figures; what never happened is put at the end of the patience."""
+    """Return the figures; what never happened is put at the end of the patience.
+
+    While the simulated arm is held up, so is Servo: nobody can tell how a real arm would move.
+    """
+    pause_s = find_pause_s(trace, moment_ns)
+    if pause_s > _PAUSE_S:
+        complaints = [*complaints, f'The simulated arm itself was held up for {pause_s:.3f} s.']
 
     def since(found_ns: int | None) -> float:
         return PATIENCE_S if found_ns is None else max(0.0, (found_ns - moment_ns) / 1e9)

@@ -95,3 +95,9 @@ def find_rest(trace: Trace, moment_ns: int) -> int | None:
         return None
     rest_ns = int(after.times_ns[first])
     return rest_ns if after.times_ns[-1] - rest_ns >= HELD_S * NS_PER_S else None
+
+
+def find_pause_s(trace: Trace, moment_ns: int) -> float:
+    """Return the longest time after a moment for which nothing was seen of the arm, in s."""
+    times_ns = trace.since(moment_ns).times_ns
+    return float(np.diff(times_ns, prepend=moment_ns).max(initial=0)) / NS_PER_S

@@ -18,7 +18,7 @@ from std_msgs.msg import Bool, String
 from mil_ros.core.alignment import NS_PER_S
 from mil_ros.core.errors import MilError
 from mil_ros.core.robot import RobotDescription
-from mil_ros.core.safety import REST_RAD_S
+from mil_ros.core.watches import REST_RAD_S
 from mil_ros.inference.bundle import write_bundle
 from mil_ros.learning.puppet import export_puppet
 from mil_ros.ros.node import LATCHED, NEWEST, now_ns

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mil_ros.core.alignment import NS_PER_S
-from mil_ros.core.safety import REST_RAD_S
+from mil_ros.core.watches import REST_RAD_S
 
 SLOWED_SHARE = 0.02  # below its steady speed by that much, the arm has begun to slow
 STEADY_SHARE = 0.01  # that much does a steady speed vary

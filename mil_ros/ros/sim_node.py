@@ -24,6 +24,7 @@ from trajectory_msgs.msg import JointTrajectory, JointTrajectoryPoint
 from mil_ros.core.errors import ConfigError, OrderError
 from mil_ros.core.robot import load_robot
 from mil_ros.core.types import Vector
+from mil_ros.core.watches import REST_RAD_S
 from mil_ros.ros.node import (
     add_trigger,
     add_waiting_trigger,
@@ -44,7 +45,6 @@ _TELEOP_EVERY = 2  # a command every other tick, 50 Hz as from a joystick
 _SCENE_STREAM = 13  # keeps the scenes apart from those of training and evaluation
 _LAG_S = 0.1  # a longer pause is not caught up with
 _OUTLIVE_S = 2.5  # how long the arm may take to rest once the process shall end
-_REST_RAD_S = 0.01
 _WHOLE = QoSProfile(depth=100)  # of the trace nothing may get lost
 _FAULT = ParameterDescriptor(
     description=f'what goes wrong, empty for nothing: {", ".join(FAULTS)}',
@@ -255,7 +255,7 @@ class SimNode(Node):
     @property
     def _is_left_alone(self) -> bool:
         speed = float(np.abs(self.simulation.joint_velocities).max())
-        return self.servo.is_stale(now_ns(self)) and speed < _REST_RAD_S
+        return self.servo.is_stale(now_ns(self)) and speed < REST_RAD_S
 
     def destroy_node(self) -> None:
         """Free the renderer before MuJoCo goes."""

@@ -19,6 +19,7 @@ class NodeSpec:
         is_hardware: Whether the simulated arm takes its place in simulation.
         is_replayed: Whether a replay runs it, on what was recorded of the others.
         only_with: Argument without which the node is not started; empty for always.
+        shares_memory: Whether it takes part in what is too much for the network; see `NETWORK`.
     """
 
     name: str
@@ -28,11 +29,17 @@ class NodeSpec:
     is_hardware: bool = False
     is_replayed: bool = False
     only_with: str = ''
+    shares_memory: bool = False
 
     @property
     def module(self) -> str:
         """Python module that runs the node."""
         return f'{MODULES}.{self.name}_node'
+
+    @property
+    def middleware(self) -> str:
+        """Its settings of the middleware, a file of the share folder."""
+        return SHARED_MEMORY if self.shares_memory else NETWORK
 
     @property
     def enclave(self) -> str:
@@ -108,11 +115,15 @@ NODES = (
         is_simulation=True,
     ),
     NodeSpec(
-        'camera', {'robot': 'robot', 'source': 'camera'}, is_hardware=True, only_with='camera'
+        'camera',
+        {'robot': 'robot', 'source': 'camera'},
+        is_hardware=True,
+        only_with='camera',
+        shares_memory=True,
     ),
     NodeSpec('guard', {'robot': 'robot'}),
     NodeSpec('planner', {'robot': 'robot', 'backend': 'planner'}),
-    NodeSpec('recorder', {'robot': 'robot', 'directory': 'episodes'}),
+    NodeSpec('recorder', {'robot': 'robot', 'directory': 'episodes'}, shares_memory=True),
     NodeSpec(
         'adaptation',
         {'robot': 'robot', 'bundle': 'bundle', 'directory': 'policies'},
@@ -135,9 +146,12 @@ ENVIRONMENT = {
     'OPENBLAS_NUM_THREADS': '1',
 }
 
-# Settings of the middleware, without which large images get lost; a file of the share folder. The
-# first variable is read by Fast DDS 2 (Humble, Jazzy), the second by Fast DDS 3.
-MIDDLEWARE = 'config/fastdds.xml'
+# Settings of the middleware, files of the share folder. Several cameras are too much for the
+# network; but who shares memory with a process that is killed may be held up for seconds, so that
+# nothing that moves the arm does. The first variable is read by Fast DDS 2 (Humble, Jazzy), the
+# second by Fast DDS 3.
+SHARED_MEMORY = 'config/fastdds.xml'
+NETWORK = 'config/fastdds_udp.xml'
 MIDDLEWARE_VARIABLES = ('FASTRTPS_DEFAULT_PROFILES_FILE', 'FASTDDS_DEFAULT_PROFILES_FILE')
 
 

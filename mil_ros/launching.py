@@ -24,8 +24,8 @@ from mil_ros.bringup import (
     Argument,
     arguments,
     ENVIRONMENT,
-    MIDDLEWARE,
     MIDDLEWARE_VARIABLES,
+    NETWORK,
     nodes,
     NodeSpec,
     replay_arguments,
@@ -78,9 +78,7 @@ def _describe(
 ) -> LaunchDescription:
     """Return nodes, their arguments and environment; `parameters` are given to every node."""
     kinds = {argument.name: argument.kind for argument in declared}
-    profile = PathJoinSubstitution([FindPackageShare('mil_ros'), MIDDLEWARE])
-    chosen = [name for name in MIDDLEWARE_VARIABLES if name not in os.environ]
-    environment = {**ENVIRONMENT, **dict.fromkeys(chosen, profile)}
+    environment = {**ENVIRONMENT, **_middleware(NETWORK)}
     description = LaunchDescription(
         [
             *(SetEnvironmentVariable(name, value) for name, value in environment.items()),
@@ -106,6 +104,12 @@ def _describe(
     return description
 
 
+def _middleware(file: str) -> dict[str, PathJoinSubstitution]:
+    """Return the variables that choose settings of the middleware, but for those chosen already."""
+    profile = PathJoinSubstitution([FindPackageShare('mil_ros'), file])
+    return {name: profile for name in MIDDLEWARE_VARIABLES if name not in os.environ}
+
+
 def _make_node(
     spec: NodeSpec, kinds: Mapping[str, type], parameters: Mapping[str, object]
 ) -> Node:
@@ -126,6 +130,7 @@ def _make_node(
         namespace='',
         parameters=[{**own, **parameters}],
         ros_arguments=['--enclave', spec.enclave],
+        additional_env=_middleware(spec.middleware),
         output='screen',
         condition=is_wanted,
     )

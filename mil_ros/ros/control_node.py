@@ -284,8 +284,8 @@ class ControlNode(LifecycleNode):
             flaw = find_flaw(self.robot, self.robot.joint_names, velocities.tolist())
             flaw = flaw and f'the policy gave {flaw}'
         if flaw:
-            self._publish_tick(0, used, math.nan)
             self._end(flaw)
+            self._publish_tick(0, used, math.nan)
             return
         run.velocities = velocities
         command_ns = self._send(run)

@@ -13,7 +13,13 @@ import sys
 import time
 from types import TracebackType
 
-from mil_ros.bringup import ENVIRONMENT, MIDDLEWARE, MIDDLEWARE_VARIABLES, nodes, NodeSpec
+from mil_ros.bringup import (
+    ENVIRONMENT,
+    MIDDLEWARE_VARIABLES,
+    nodes,
+    NodeSpec,
+    SHARED_MEMORY,
+)
 from mil_ros.core.errors import MilError
 from mil_ros.core.resources import share_dir
 
@@ -26,8 +32,12 @@ class NodeDiedError(MilError):
 
 
 def make_environment() -> dict[str, str]:
-    """Return environment variables that all nodes of a graph should have, tools among them."""
-    return dict.fromkeys(MIDDLEWARE_VARIABLES, str(share_dir() / MIDDLEWARE))
+    """Return environment variables for tools that exchange images with a graph."""
+    return _choose(SHARED_MEMORY)
+
+
+def _choose(middleware: str) -> dict[str, str]:
+    return dict.fromkeys(MIDDLEWARE_VARIABLES, str(share_dir() / middleware))
 
 
 def isolate() -> None:
@@ -140,10 +150,13 @@ class Graph:
                 command += ['-p', f'{parameter}:={self._values[argument]}']
         for parameter, value in self._parameters.items():
             command += ['-p', f'{parameter}:={value}']
+        ours = make_environment().items()
+        is_ours = all(os.environ.get(name, value) == value for name, value in ours)
+        middleware = _choose(spec.middleware) if is_ours else {}  # a user's choice stands
         with (self._logs / f'{spec.name}.log').open('wb') as log:
             return subprocess.Popen(
                 command,
-                env={**os.environ, **ENVIRONMENT},
+                env={**os.environ, **ENVIRONMENT, **middleware},
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,

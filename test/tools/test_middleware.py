@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from xml.etree import ElementTree
 
+from mil_ros.bringup import NETWORK, NODES
+from mil_ros.core.resources import share_dir
 from mil_ros.tools.graph import make_environment
 
 NAMESPACE = '{http://www.eprosima.com/XMLSchemas/fastRTPS_Profiles}'
@@ -26,3 +28,14 @@ def test_shared_memory_holds_several_images() -> None:
     assert int(message.text or 0) > full_hd
     (participant,) = root.iter(f'{NAMESPACE}participant')
     assert participant.get('is_default_profile') == 'true'
+
+
+def test_nothing_that_moves_the_arm_shares_memory_with_what_may_be_killed() -> None:
+    root = ElementTree.parse(share_dir() / NETWORK).getroot()
+    assert [kind.text for kind in root.iter(f'{NAMESPACE}type')] == ['UDPv4']
+    (builtin,) = root.iter(f'{NAMESPACE}useBuiltinTransports')
+    assert builtin.text == 'false'
+    (participant,) = root.iter(f'{NAMESPACE}participant')
+    assert participant.get('is_default_profile') == 'true'
+    sharing = {spec.name for spec in NODES if spec.middleware != NETWORK}
+    assert sharing == {'camera', 'recorder'}

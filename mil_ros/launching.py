@@ -105,7 +105,7 @@ def _describe(
 
 
 def _middleware(file: str) -> dict[str, PathJoinSubstitution]:
-    """Return the variables that choose settings of the middleware, but for those chosen already."""
+    """Return the variables that choose settings of the middleware, less those chosen before."""
     profile = PathJoinSubstitution([FindPackageShare('mil_ros'), file])
     return {name: profile for name in MIDDLEWARE_VARIABLES if name not in os.environ}
 

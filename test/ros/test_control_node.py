@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-import signal
 
 from control_msgs.msg import JointJog
 from lifecycle_msgs.msg import Transition
@@ -121,6 +120,13 @@ def start(running: RunningGraph) -> None:
     running.wait_until_moving()
 
 
+def stop(running: RunningGraph) -> None:
+    """End the run, if it has not ended by itself, and let the arm come to rest."""
+    if running.client.values('control/state')['running'] == 'True':
+        running.client.trigger('/control/stop')
+    running.wait_until_resting()
+
+
 def reset(running: RunningGraph) -> str:
     """Reset the guard as soon as it allows it."""
     answers: list[str] = []
@@ -159,7 +165,7 @@ def test_whether_the_arm_moves_cannot_be_changed_in_a_run(adapted: RunningGraph)
     start(adapted)
     with pytest.raises(MilError, match=r'refused dry_run=.*a run is going, expected none; call'):
         adapted.client.set_parameter('control', 'dry_run', True)
-    adapted.client.trigger('/control/stop')
+    stop(adapted)
 
 
 def test_a_gripper_on_the_topic_of_the_joint_states_does_no_harm(adapted: RunningGraph) -> None:
@@ -179,8 +185,7 @@ def test_a_gripper_on_the_topic_of_the_joint_states_does_no_harm(adapted: Runnin
     assert adapted.client.values('guard/state')['state'] in ('policy', 'ready')
     node.destroy_timer(timer)
     node.destroy_publisher(gripper)
-    if adapted.client.values('control/state')['running'] == 'True':
-        adapted.client.trigger('/control/stop')
+    stop(adapted)
 
 
 def make_urdf(robot: RobotDescription, upper: Callable[[float], float]) -> str:
@@ -208,7 +213,7 @@ def test_a_urdf_that_disagrees_keeps_the_arm_at_rest(adapted: RunningGraph) -> N
     publisher.publish(String(data=make_urdf(adapted.robot, lambda upper: upper)))
     client.wait(lambda: client.values('guard/state')['state'] == 'ready', PATIENCE_S, 'the guard')
     start(adapted)
-    client.trigger('/control/stop')
+    stop(adapted)
     client.node.destroy_publisher(publisher)
 
 
@@ -226,8 +231,7 @@ def test_a_person_may_stop_the_policy_by_hand(adapted: RunningGraph) -> None:
     adapted.spin_until(
         lambda: adapted.client.values('guard/state')['state'] != 'teleop', 'the person to let go'
     )
-    if adapted.client.values('control/state')['running'] == 'True':
-        adapted.client.trigger('/control/stop')
+    stop(adapted)
 
 
 def test_a_dry_run_shows_where_it_would_go_and_moves_nothing(adapted: RunningGraph) -> None:
@@ -248,17 +252,3 @@ def test_a_dry_run_shows_where_it_would_go_and_moves_nothing(adapted: RunningGra
         assert end - begin == pytest.approx(velocity, abs=1e-6)
     client.node.destroy_subscription(seen)
     client.set_parameter('control', 'dry_run', False)
-
-
-def test_a_guard_that_dies_and_comes_back_moves_nothing(fresh: RunningGraph) -> None:
-    fresh.loop.demonstrate(Episode(0, 'any'))
-    fresh.client.adapt(PATIENCE_S)
-    start(fresh)
-    fresh.graph.processes['guard'].send_signal(signal.SIGKILL)
-    fresh.graph.processes['guard'].wait()
-    (spec,) = (spec for spec in NODES if spec.name == 'guard')
-    fresh.graph.processes['guard'] = fresh.graph._start(spec)
-    fresh.spin_until(
-        lambda: fresh.client.values('control/state')['running'] == 'False', 'the run to end'
-    )
-    expect_no_motion(fresh)

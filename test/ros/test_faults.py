@@ -64,6 +64,22 @@ def test_killed_guard_leaves_the_arm_at_rest(fresh: RunningGraph) -> None:
     assert not pending.done(), 'the teleoperator should still be commanding'
 
 
+def test_a_guard_that_dies_and_comes_back_moves_nothing(fresh: RunningGraph) -> None:
+    fresh.loop.attempt(Episode(0, 'any'))
+    fresh.loop.new_layout()
+    fresh.client.trigger('/control/start')
+    fresh.wait_until_moving()
+    fresh.graph.restart('guard')
+    fresh.wait_until_resting()
+    fresh.spin_until(
+        lambda: fresh.client.values('control/state')['running'] == 'False', 'the run to end'
+    )
+    fresh.spin_until(
+        lambda: fresh.client.values('guard/state').get('state') == 'ready', 'the new guard'
+    )
+    assert fresh.measure_speed(100) < 0.01
+
+
 def test_a_terminated_recorder_finishes_its_episode(fresh: RunningGraph) -> None:
     path = Path(fresh.client.trigger('/recorder/start').removeprefix('RECORDING '))
     fresh.client.trigger('/sim/demonstrate')

@@ -37,9 +37,13 @@ class JointReader:
         A driver may leave them out; then they are what the positions have changed by since the
         message before, and None for the first one.
         """
+        return self.velocities_at(message, stamp_ns(message.header))
+
+    def velocities_at(self, message: Any, now_ns: int) -> Vector | None:
+        """Return the same of a message whose stamp is known."""
         if len(message.velocity):
             return self._pick(message, message.velocity)
-        positions, now_ns = self.positions(message), stamp_ns(message.header)
+        positions = self.positions(message)
         if positions is None:
             return None
         before, self._before = self._before, (now_ns, positions)

@@ -6,7 +6,6 @@ wrong; all rules are in `core.safety.CommandGuard`.
 
 from __future__ import annotations
 
-import array
 from functools import partial
 import math
 import sys
@@ -19,6 +18,7 @@ from rclpy.clock import Clock
 from rclpy.clock_type import ClockType
 from rclpy.executors import Executor
 from rclpy.node import Node
+from rclpy.serialization import deserialize_message
 from sensor_msgs.msg import JointState
 from std_msgs.msg import Bool, String
 
@@ -34,9 +34,9 @@ from mil_ros.core.safety import (
 from mil_ros.core.tool_limits import ToolLimiter
 from mil_ros.core.urdf import check_urdf
 from mil_ros.core.watches import SERVO_SILENCE_S
-from mil_ros.data.joint_reader import JointReader
-from mil_ros.data.messages import stamp_ns
+from mil_ros.data.fast_joints import FastJoints
 from mil_ros.ros.distro import check_distro, ServoCommandType, ServoStatus
+from mil_ros.ros.jog_bytes import JogBytes
 from mil_ros.ros.kinematics import ToolKinematics
 from mil_ros.ros.node import (
     add_trigger,
@@ -58,7 +58,7 @@ DEADMAN = '/teleop/deadman'
 _TOOL, _RIVAL = 'tool', 'rival'  # what may stand in the way of all motion
 _STATE_PERIOD_S = 0.5
 _SWITCH_PERIOD_S = 1.0
-_RIVALS_PERIOD_S = 0.025
+_RIVALS_PERIOD_S = 0.05
 _STOP_S = 2.0  # how long to stream a stop before the process ends
 
 
@@ -75,13 +75,14 @@ class GuardNode(Node):
         super().__init__('guard')
         self.robot = load_robot(declare_parameters(self, RobotParameter).robot)
         self.guard = CommandGuard(self.robot, time.monotonic())
-        self._joints = JointReader(self.robot.joint_names)
+        self._joints = FastJoints(self.robot.joint_names)
+        self._status = b''  # as it came last
         self._shown: tuple[GuardState, str | None] | None = None
         self._servo_at_s = -math.inf
         self._urdf = ''
         self._is_switched = False
         self._is_finishing = False
-        self._message = JointJog(joint_names=list(self.robot.joint_names))
+        self._jog = JogBytes(self.robot.joint_names)
         self._commands = self.create_publisher(JointJog, self.robot.topics.command, COMMAND)
         self._state = StatePublisher(self)
         self._subscribe()
@@ -104,8 +105,12 @@ class GuardNode(Node):
         topics = self.robot.topics
         for source, topic in SOURCES.items():
             self.create_subscription(JointJog, topic, partial(self._on_jog, source), COMMAND)
-        self.create_subscription(JointState, topics.joint_states, self._on_joints, NEWEST)
-        self.create_subscription(ServoStatus, topics.servo_status, self._on_servo, NEWEST)
+        self.create_subscription(
+            JointState, topics.joint_states, self._on_joints, NEWEST, raw=True
+        )
+        self.create_subscription(
+            ServoStatus, topics.servo_status, self._on_servo, NEWEST, raw=True
+        )
         self.create_subscription(String, topics.robot_description, self._on_urdf, LATCHED)
         if self.robot.tool.link:
             self.guard.on_obstacle(
@@ -136,18 +141,19 @@ class GuardNode(Node):
         if is_news:
             self._tick()  # a fresh command need not wait for its turn
 
-    def _on_joints(self, message: JointState) -> None:
-        positions = self._joints.positions(message)
-        velocities = None if positions is None else self._joints.velocities(message)
-        if positions is None or velocities is None:
+    def _on_joints(self, data: bytes) -> None:
+        sample = self._joints.read(data)
+        if sample is None or sample.velocities is None:
             return  # another publisher's joints (a gripper, say); silence of ours is watched
-        if np.isfinite(positions).all() and np.isfinite(velocities).all():
-            age_s = (now_ns(self) - stamp_ns(message.header)) / 1e9
-            self.guard.on_joint_state(positions, velocities, time.monotonic(), age_s)
+        if np.isfinite(sample.positions).all() and np.isfinite(sample.velocities).all():
+            age_s = (now_ns(self) - sample.stamp_ns) / 1e9
+            self.guard.on_joint_state(sample.positions, sample.velocities, time.monotonic(), age_s)
 
-    def _on_servo(self, message: ServoStatus) -> None:
+    def _on_servo(self, data: bytes) -> None:
         self._servo_at_s = time.monotonic()
-        self.guard.on_servo_status(int(message.code), message.message, self._servo_at_s)
+        if data != self._status:  # a hundred times a second it says the same
+            self._status, self._servo = data, deserialize_message(data, ServoStatus)
+        self.guard.on_servo_status(int(self._servo.code), self._servo.message, self._servo_at_s)
         self._react()
 
     def _on_deadman(self, message: Bool) -> None:
@@ -222,10 +228,7 @@ class GuardNode(Node):
 
     def _tick(self) -> None:
         velocities, state = self.guard.tick(time.monotonic())
-        message = self._message
-        message.header.stamp = self.get_clock().now().to_msg()
-        message.velocities = array.array('d', velocities)
-        self._commands.publish(message)
+        self._commands.publish(self._jog.write(now_ns(self), velocities))
         if (state, self.guard.fault) != self._shown:
             self._show(state)
 

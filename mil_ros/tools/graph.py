@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import atexit
 from collections.abc import Mapping, Sequence
 import ctypes
 import os
 from pathlib import Path
 import random
+import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from types import TracebackType
 
 from mil_ros.bringup import (
     ENVIRONMENT,
     MIDDLEWARE_VARIABLES,
+    NETWORK,
     nodes,
     NodeSpec,
     SHARED_MEMORY,
@@ -24,6 +28,8 @@ from mil_ros.core.errors import MilError
 from mil_ros.core.resources import share_dir
 
 _PR_SET_PDEATHSIG = 1
+_FAST_DDS = 'rmw_fastrtps_cpp'
+_LOOPBACK: dict[str, Path] = {}  # settings of the middleware, once `isolate` was called
 _PATIENCE_S = (5.0, 3.0)  # after SIGINT, after SIGTERM; then SIGKILL
 
 
@@ -37,7 +43,8 @@ def make_environment() -> dict[str, str]:
 
 
 def _choose(middleware: str) -> dict[str, str]:
-    return dict.fromkeys(MIDDLEWARE_VARIABLES, str(share_dir() / middleware))
+    path = _LOOPBACK.get(middleware, share_dir() / middleware)
+    return dict.fromkeys(MIDDLEWARE_VARIABLES, str(path))
 
 
 def isolate() -> None:
@@ -47,9 +54,26 @@ def isolate() -> None:
     """
     domains = {str(number) for number in range(1, 102)} - {os.environ.get('ROS_DOMAIN_ID')}
     os.environ['ROS_DOMAIN_ID'] = random.SystemRandom().choice(sorted(domains))
-    os.environ['ROS_AUTOMATIC_DISCOVERY_RANGE'] = 'LOCALHOST'
-    for name, value in make_environment().items():
-        os.environ.setdefault(name, value)
+    is_chosen = any(name in os.environ for name in MIDDLEWARE_VARIABLES)
+    if is_chosen or os.environ.get('RMW_IMPLEMENTATION', _FAST_DDS) != _FAST_DDS:
+        os.environ['ROS_AUTOMATIC_DISCOVERY_RANGE'] = 'LOCALHOST'
+        return
+    # LOCALHOST would have Fast DDS share memory whatever our settings say.
+    os.environ['ROS_AUTOMATIC_DISCOVERY_RANGE'] = 'SUBNET'
+    folder = Path(tempfile.mkdtemp(prefix='mil_ros_'))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    for file in (SHARED_MEMORY, NETWORK):
+        _LOOPBACK[file] = folder / Path(file).name
+        _LOOPBACK[file].write_text(keep_to_loopback((share_dir() / file).read_text()))
+    os.environ.update(make_environment())
+
+
+def keep_to_loopback(profile: str) -> str:
+    """Return settings of the middleware by which nothing leaves this machine."""
+    udp = '<type>UDPv4</type>'
+    allowed = '<interfaceWhiteList><address>127.0.0.1</address></interfaceWhiteList>'
+    assert profile.count(udp) == 1
+    return profile.replace(udp, udp + allowed)
 
 
 class Graph:

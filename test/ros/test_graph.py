@@ -88,6 +88,13 @@ def test_no_robot_process_has_torch_or_mujoco_loaded(running: RunningGraph) -> N
         assert 'libmujoco' not in maps, name
 
 
+def test_what_moves_the_arm_shares_no_memory(running: RunningGraph) -> None:
+    for name, process in running.graph.processes.items():
+        threads = Path(f'/proc/{process.pid}/task').glob('*/comm')
+        shares = any('dds.shm' in thread.read_text() for thread in threads)
+        assert shares == (name == 'recorder'), name
+
+
 def test_a_second_start_while_recording_is_refused(running: RunningGraph) -> None:
     running.client.trigger('/recorder/start')
     refused(running, '/recorder/start', 'Already recording .* call /recorder/stop or')

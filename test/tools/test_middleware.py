@@ -5,9 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from xml.etree import ElementTree
 
-from mil_ros.bringup import NETWORK, NODES
+import pytest
+
+from mil_ros.bringup import NETWORK, NODES, SHARED_MEMORY
 from mil_ros.core.resources import share_dir
-from mil_ros.tools.graph import make_environment
+from mil_ros.tools.graph import keep_to_loopback, make_environment
 
 NAMESPACE = '{http://www.eprosima.com/XMLSchemas/fastRTPS_Profiles}'
 
@@ -39,3 +41,10 @@ def test_nothing_that_moves_the_arm_shares_memory_with_what_may_be_killed() -> N
     assert participant.get('is_default_profile') == 'true'
     sharing = {spec.name for spec in NODES if spec.middleware != NETWORK}
     assert sharing == {'camera', 'recorder'}
+
+
+@pytest.mark.parametrize('file', [NETWORK, SHARED_MEMORY])
+def test_a_graph_of_its_own_does_not_leave_the_machine(file: str) -> None:
+    root = ElementTree.fromstring(keep_to_loopback((share_dir() / file).read_text()))
+    (udp,) = (t for t in root.iter(f'{NAMESPACE}transport_descriptor') if t[1].text == 'UDPv4')
+    assert [a.text for a in udp.iter(f'{NAMESPACE}address')] == ['127.0.0.1']

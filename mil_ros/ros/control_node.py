@@ -49,7 +49,7 @@ from mil_ros.ros.run import Run
 
 _STATE_PERIOD_S = 0.5
 _WATCH_PERIOD_S = 0.01
-_WATCHES_PER_COMMAND = 2  # the last command is repeated at 50 Hz: silence means that we are dead
+_WATCHES_PER_COMMAND = 4  # the last command is repeated at 25 Hz: silence means that we are dead
 _TICKS = QoSProfile(depth=10, reliability=ReliabilityPolicy.RELIABLE)
 
 

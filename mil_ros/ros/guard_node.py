@@ -17,7 +17,6 @@ import numpy as np
 from rclpy.clock import Clock
 from rclpy.clock_type import ClockType
 from rclpy.executors import Executor
-from rclpy.node import Node
 from rclpy.serialization import deserialize_message
 from sensor_msgs.msg import JointState
 from std_msgs.msg import Bool, String
@@ -48,6 +47,7 @@ from mil_ros.ros.node import (
     StatePublisher,
 )
 from mil_ros.ros.parameters import declare_parameters, RobotParameter
+from mil_ros.ros.tap import TappingNode
 
 SOURCES = {
     TELEOP: '/teleop/joint_jog',
@@ -62,7 +62,7 @@ _RIVALS_PERIOD_S = 0.05
 _STOP_S = 2.0  # how long to stream a stop before the process ends
 
 
-class GuardNode(Node):
+class GuardNode(TappingNode):
     """Arbitrates between person, planner and policy, limits, and stops."""
 
     def __init__(self) -> None:
@@ -105,12 +105,8 @@ class GuardNode(Node):
         topics = self.robot.topics
         for source, topic in SOURCES.items():
             self.create_subscription(JointJog, topic, partial(self._on_jog, source), COMMAND)
-        self.create_subscription(
-            JointState, topics.joint_states, self._on_joints, NEWEST, raw=True
-        )
-        self.create_subscription(
-            ServoStatus, topics.servo_status, self._on_servo, NEWEST, raw=True
-        )
+        self._joint_states = self.tap(JointState, topics.joint_states, NEWEST)
+        self._statuses = self.tap(ServoStatus, topics.servo_status, NEWEST)
         self.create_subscription(String, topics.robot_description, self._on_urdf, LATCHED)
         if self.robot.tool.link:
             self.guard.on_obstacle(
@@ -154,7 +150,6 @@ class GuardNode(Node):
         if data != self._status:  # a hundred times a second it says the same
             self._status, self._servo = data, deserialize_message(data, ServoStatus)
         self.guard.on_servo_status(int(self._servo.code), self._servo.message, self._servo_at_s)
-        self._react()
 
     def _on_deadman(self, message: Bool) -> None:
         self.guard.on_deadman(bool(message.data), time.monotonic())
@@ -226,7 +221,15 @@ class GuardNode(Node):
 
     # What goes out
 
+    def _fetch(self) -> None:
+        """Take the newest of what comes all the time: once a tick is enough."""
+        for data, _ in self._joint_states.fetch():
+            self._on_joints(data)
+        for data, _ in self._statuses.fetch():
+            self._on_servo(data)
+
     def _tick(self) -> None:
+        self._fetch()
         velocities, state = self.guard.tick(time.monotonic())
         self._commands.publish(self._jog.write(now_ns(self), velocities))
         if (state, self.guard.fault) != self._shown:

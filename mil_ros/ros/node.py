@@ -12,7 +12,7 @@ from builtin_interfaces.msg import Time
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 from lifecycle_msgs.srv import ChangeState
 import rclpy
-from rclpy.callback_groups import ReentrantCallbackGroup
+from rclpy.callback_groups import CallbackGroup, ReentrantCallbackGroup
 from rclpy.executors import Executor, SingleThreadedExecutor
 from rclpy.impl.implementation_singleton import rclpy_implementation
 from rclpy.lifecycle import LifecycleNode
@@ -99,7 +99,9 @@ def _make_executor(is_streaming: bool) -> Executor:
     return SingleThreadedExecutor()
 
 
-def add_trigger(node: Node, name: str, handler: Callable[[], str]) -> Service:
+def add_trigger(
+    node: Node, name: str, handler: Callable[[], str], group: CallbackGroup | None = None
+) -> Service:
     """Serve a Trigger whose handler returns the answer or raises `MilError`."""
 
     def serve(_: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
@@ -109,7 +111,7 @@ def add_trigger(node: Node, name: str, handler: Callable[[], str]) -> Service:
             _refuse(node, response, err)
         return response
 
-    return node.create_service(Trigger, name, serve)
+    return node.create_service(Trigger, name, serve, callback_group=group)
 
 
 def add_waiting_trigger(node: Node, name: str, handler: Callable[[], Awaitable[str]]) -> None:

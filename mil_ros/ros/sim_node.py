@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import array
 import sys
+import threading
 import time
 
 from control_msgs.msg import JointJog
@@ -15,7 +16,6 @@ from rclpy.executors import Executor
 from rclpy.node import Node
 from rclpy.parameter import Parameter
 from rclpy.qos import QoSProfile
-import rclpy.task
 from sensor_msgs.msg import JointState
 from std_msgs.msg import Bool
 from std_srvs.srv import SetBool
@@ -27,7 +27,6 @@ from mil_ros.core.types import Vector
 from mil_ros.core.watches import REST_RAD_S
 from mil_ros.ros.node import (
     add_trigger,
-    add_waiting_trigger,
     COMMAND,
     LATCHED,
     now_ns,
@@ -35,6 +34,7 @@ from mil_ros.ros.node import (
     to_stamp,
 )
 from mil_ros.ros.sim_camera import SimCamera
+from mil_ros.ros.sim_teleoperator import Teleoperator
 from mil_ros.sim.families import get_family, Judge, Outcome, Task
 from mil_ros.sim.faults import FaultInjector, FAULTS
 from mil_ros.sim.scene import TIMESTEP_S
@@ -71,7 +71,7 @@ class SimNode(Node):
         self._judge: Judge = self.family.judge()
         self._outcome: Outcome | None = None
         self._teleop_end_s: float | None = None  # simulated time
-        self._teleop_done: rclpy.task.Future | None = None
+        self._teleop_done = threading.Event()
         self._ticks = 0
         self._scenes = 0
         self._task: Task | None = None
@@ -84,9 +84,9 @@ class SimNode(Node):
         self.create_service(ServoCommandType, topics.switch_command_type, self._on_switch)
         self.create_service(SetBool, topics.pause_servo, self._on_pause)
         add_trigger(self, '~/reset', self._reset)
-        add_waiting_trigger(self, '~/demonstrate', self._demonstrate)
         add_trigger(self, '~/judge', self._end_trial)
         self._reset()
+        self._teleoperator = Teleoperator(self.demonstrate)
         self._time_ns = now_ns(self)
         self.create_timer(1.0 / self.robot.joint_states.rate_hz, self._tick)
         self.get_logger().info('Simulated arm is up.')
@@ -136,18 +136,23 @@ class SimNode(Node):
         self._success.publish(Bool(data=False))
         return f'New scene {self._scenes} of {split} task {index}: {self._task}.'
 
-    async def _demonstrate(self) -> str:
+    def demonstrate(self) -> str:
+        """Have the teleoperator do the task; called in a thread of its own, for it waits.
+
+        Raises:
+            OrderError: If a demonstration is running.
+        """
         if self._teleop_end_s is not None:
             raise OrderError(
                 'Demonstration refused: one is already running; wait until it has ended.'
             )
+        self._teleop_done.clear()
         duration_s = self.family.demo_steps / self.robot.policy.rate_hz
         self._teleop_end_s = self.simulation.time_s + duration_s
-        self._teleop_done = rclpy.task.Future(executor=self.executor)
         at_rest = np.zeros(len(self.robot.joints))
         self._teleop.publish(self._jog(now_ns(self), at_rest))  # a free stick
-        await self._teleop_done
-        return self._end_trial()
+        self._teleop_done.wait()
+        return self._outcome.text if self._outcome is not None else 'The arm was shut down.'
 
     def _end_trial(self) -> str:
         """End the trial, if it has not ended, and say how."""
@@ -228,8 +233,8 @@ class SimNode(Node):
             self._teleop.publish(self._jog(stamp_ns, velocities))
         if is_last:
             self._teleop_end_s = None
-            if self._teleop_done is not None:
-                self._teleop_done.set_result(None)
+            self._end_trial()
+            self._teleop_done.set()
 
     def _jog(self, stamp_ns: int, velocities: Vector) -> JointJog:
         message = JointJog(joint_names=list(self.robot.joint_names))
@@ -259,13 +264,15 @@ class SimNode(Node):
 
     def destroy_node(self) -> None:
         """Free the renderer before MuJoCo goes."""
+        self._teleop_done.set()
+        self._teleoperator.close()
         self._camera.close()
         super().destroy_node()
 
 
 def main() -> int:
     """Run the node."""
-    return run_node(SimNode)
+    return run_node(SimNode, is_streaming=True)
 
 
 if __name__ == '__main__':

@@ -9,7 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 import signal
 import sys
-import threading
+import time
 from typing import Any
 
 from control_msgs.msg import JointJog
@@ -24,8 +24,8 @@ from sensor_msgs.msg import CameraInfo
 
 from mil_ros.core.robot import load_robot, RobotDescription
 from mil_ros.data.messages import stamp_ns
+from mil_ros.ros.tap import Tap
 from mil_ros.tools.passage import Commands, Passage, Ticks
-from mil_ros.tools.tap import Tap
 
 READY = 'listening'
 _WHOLE = QoSProfile(depth=200)
@@ -103,14 +103,15 @@ def _read_commands(track: _Track) -> Commands:
 def main() -> int:
     """Listen for the robot file of the command line until a signal, then write the other file."""
     robot, file = sys.argv[1:3]
-    stop = threading.Event()
+    stops: list[int] = []
     for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: stop.set())
+        signal.signal(number, lambda signum, _: stops.append(signum))
     rclpy.init(signal_handler_options=SignalHandlerOptions.NO)
     node = Node('bench_monitor')
     monitor = Monitor(node, load_robot(robot))
     print(READY, flush=True)
-    while not stop.wait(_FETCH_PERIOD_S):
+    while not stops:
+        time.sleep(_FETCH_PERIOD_S)
         monitor.fetch()
     monitor.fetch()
     monitor.read().save(Path(file))

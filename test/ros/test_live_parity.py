@@ -163,7 +163,7 @@ def test_a_run_is_ramped_in_and_goes_on_at_a_steady_beat(running: RunningGraph) 
     live, _ = run_and_record(running)
     stamps_ns = sorted(live.commands)
     assert not live.commands[live.started_ns].any()
-    assert np.median(np.diff(stamps_ns)) < 0.03 * NS_PER_S, 'silence would mean nothing'
+    assert np.median(np.diff(stamps_ns)) < 0.05 * NS_PER_S, 'silence would mean nothing'
     first_ns = min(live.used)
     before = [live.commands[ns] for ns in stamps_ns if ns < first_ns]
     assert not np.any(before), 'nothing moves before the policy has acted'

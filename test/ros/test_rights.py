@@ -99,10 +99,11 @@ def begin_motion(node: Any, stack: ExitStack) -> None:
     """Have the planner listen to what it needs in a motion, by itself and with MoveIt."""
     moveit = import_module('mil_ros.ros.moveit_backend')
     joint_space = import_module('mil_ros.ros.joint_space')
-    robot = load_robot(node.get_parameter('robot').value)
+    file = node.get_parameter('robot').value
+    robot = load_robot(file)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(moveit, 'check_available', lambda _: None)
-        moveit.MoveItBackend(node, robot)
+        patch.setattr(moveit, 'check_available', lambda *_: None)
+        moveit.MoveItBackend(node, robot, file)
     motion = joint_space.JointSpaceBackend(node, robot).go_home()
     motion.send(None)
     stack.callback(motion.close)

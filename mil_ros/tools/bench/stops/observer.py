@@ -16,8 +16,8 @@ from trajectory_msgs.msg import JointTrajectory
 from mil_ros.core.alignment import NS_PER_S
 from mil_ros.core.robot import RobotDescription
 from mil_ros.data.messages import stamp_ns
+from mil_ros.ros.tap import Tap
 from mil_ros.tools.bench.stops.trace import Trace, TraceRecorder
-from mil_ros.tools.tap import Tap
 
 _WHOLE = QoSProfile(depth=500)  # the bench may be busy; nothing may get lost
 _IMAGES = QoSProfile(depth=500, reliability=ReliabilityPolicy.BEST_EFFORT)

@@ -36,7 +36,6 @@ COMMAND = QoSProfile(depth=1, reliability=ReliabilityPolicy.RELIABLE)
 NEWEST = QoSProfile(
     depth=1, history=HistoryPolicy.KEEP_LAST, reliability=ReliabilityPolicy.BEST_EFFORT
 )
-_SWITCH_S = 0.0005  # threads that draw or think must not wait 5 ms for their turn
 _WAKE_S = 0.1  # how late a signal may be noticed by an idle node
 
 
@@ -56,7 +55,6 @@ def run_node(make: Callable[[], Node], is_streaming: bool = False) -> int:
         The exit code: 2 for a mistake of the user.
     """
     rclpy.init(signal_handler_options=SignalHandlerOptions.NO)
-    sys.setswitchinterval(_SWITCH_S)
     # A list, no event: a handler that a second signal interrupts must not wait for a lock of its
     # own, as Event.set does.
     stops: list[int] = []

@@ -54,8 +54,9 @@ def isolate() -> None:
     """
     domains = {str(number) for number in range(1, 102)} - {os.environ.get('ROS_DOMAIN_ID')}
     os.environ['ROS_DOMAIN_ID'] = random.SystemRandom().choice(sorted(domains))
-    is_chosen = any(name in os.environ for name in MIDDLEWARE_VARIABLES)
-    if is_chosen or os.environ.get('RMW_IMPLEMENTATION', _FAST_DDS) != _FAST_DDS:
+    ours = {str(path) for path in _LOOPBACK.values()}  # this may be called more than once
+    chosen = {os.environ[name] for name in MIDDLEWARE_VARIABLES if name in os.environ}
+    if chosen - ours or os.environ.get('RMW_IMPLEMENTATION', _FAST_DDS) != _FAST_DDS:
         os.environ['ROS_AUTOMATIC_DISCOVERY_RANGE'] = 'LOCALHOST'
         return
     # LOCALHOST would have Fast DDS share memory whatever our settings say.

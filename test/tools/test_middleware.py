@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+import os
 from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
 
-from mil_ros.bringup import NETWORK, NODES, SHARED_MEMORY
+from mil_ros.bringup import MIDDLEWARE_VARIABLES, NETWORK, NODES, SHARED_MEMORY
 from mil_ros.core.resources import share_dir
-from mil_ros.tools.graph import keep_to_loopback, make_environment
+from mil_ros.tools.graph import isolate, keep_to_loopback, make_environment
 
 NAMESPACE = '{http://www.eprosima.com/XMLSchemas/fastRTPS_Profiles}'
 
@@ -48,3 +50,30 @@ def test_a_graph_of_its_own_does_not_leave_the_machine(file: str) -> None:
     root = ElementTree.fromstring(keep_to_loopback((share_dir() / file).read_text()))
     (udp,) = (t for t in root.iter(f'{NAMESPACE}transport_descriptor') if t[1].text == 'UDPv4')
     assert [a.text for a in udp.iter(f'{NAMESPACE}address')] == ['127.0.0.1']
+
+
+@pytest.fixture
+def _own_environment() -> Iterator[None]:
+    before = dict(os.environ)
+    yield
+    os.environ.clear()
+    os.environ.update(before)
+
+
+@pytest.mark.usefixtures('_own_environment')
+def test_isolating_twice_is_as_good_as_once() -> None:
+    for name in MIDDLEWARE_VARIABLES:
+        os.environ.pop(name, None)
+    for _ in range(2):
+        isolate()
+        assert os.environ['ROS_AUTOMATIC_DISCOVERY_RANGE'] == 'SUBNET'
+        path = Path(os.environ['FASTRTPS_DEFAULT_PROFILES_FILE'])
+        assert '127.0.0.1' in path.read_text()
+
+
+@pytest.mark.usefixtures('_own_environment')
+def test_settings_that_a_user_chose_stand_and_keep_to_the_machine() -> None:
+    os.environ['FASTRTPS_DEFAULT_PROFILES_FILE'] = '/etc/fastdds.xml'
+    isolate()
+    assert os.environ['ROS_AUTOMATIC_DISCOVERY_RANGE'] == 'LOCALHOST'
+    assert os.environ['FASTRTPS_DEFAULT_PROFILES_FILE'] == '/etc/fastdds.xml'

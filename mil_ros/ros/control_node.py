@@ -386,7 +386,7 @@ class ControlNode(LifecycleNode):
 
 def main() -> int:
     """Run the node."""
-    return run_node(ControlNode, is_streaming=True)
+    return run_node(ControlNode, is_streaming=True, priority=10)
 
 
 if __name__ == '__main__':

@@ -270,7 +270,7 @@ class GuardNode(TappingNode):
 
 def main() -> int:
     """Run the node."""
-    return run_node(GuardNode, is_streaming=True)
+    return run_node(GuardNode, is_streaming=True, priority=20)
 
 
 if __name__ == '__main__':

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+import os
 import signal
 import sys
 from typing import Any, TypeVar
@@ -39,7 +41,7 @@ NEWEST = QoSProfile(
 _WAKE_S = 0.1  # how late a signal may be noticed by an idle node
 
 
-def run_node(make: Callable[[], Node], is_streaming: bool = False) -> int:
+def run_node(make: Callable[[], Node], is_streaming: bool = False, priority: int = 0) -> int:
     """Run a node until SIGINT or SIGTERM, then let it finish what it must.
 
     rclpy's own signal handling would close the context at once, so that nothing could be
@@ -50,10 +52,14 @@ def run_node(make: Callable[[], Node], is_streaming: bool = False) -> int:
         make: Returns the node.
         is_streaming: Whether hundreds of messages a second come in. Such a node must have no
             coroutine as a callback.
+        priority: In real time (SCHED_FIFO), where the system allows it; 0 for none. Servo asks
+            for 40, so stay below.
 
     Returns:
         The exit code: 2 for a mistake of the user.
     """
+    if priority:
+        _ask_for_real_time(priority)  # before the middleware starts its threads, which inherit it
     rclpy.init(signal_handler_options=SignalHandlerOptions.NO)
     # A list, no event: a handler that a second signal interrupts must not wait for a lock of its
     # own, as Event.set does.
@@ -78,6 +84,12 @@ def run_node(make: Callable[[], Node], is_streaming: bool = False) -> int:
         if node is not None:
             node.destroy_node()
         rclpy.shutdown()
+
+
+def _ask_for_real_time(priority: int) -> None:
+    """Run before everything else that wants the processor; without permission, like the others."""
+    with suppress(AttributeError, OSError):  # not Linux; not allowed
+        os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(priority))
 
 
 def _make_executor(is_streaming: bool) -> Executor:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 import shutil
+import subprocess
 
 from diagnostic_msgs.msg import DiagnosticStatus
 import numpy as np
@@ -86,6 +88,13 @@ def test_no_robot_process_has_torch_or_mujoco_loaded(running: RunningGraph) -> N
         maps = Path(f'/proc/{running.graph.processes[name].pid}/maps').read_text()
         assert 'libtorch' not in maps, name
         assert 'libmujoco' not in maps, name
+
+
+def test_guard_and_control_run_in_real_time_where_that_is_allowed(running: RunningGraph) -> None:
+    is_allowed = subprocess.run(['chrt', '-f', '20', 'true'], capture_output=True).returncode == 0
+    for name, process in running.graph.processes.items():
+        wanted = {'guard': 20, 'control': 10}.get(name, 0) if is_allowed else 0
+        assert os.sched_getparam(process.pid).sched_priority == wanted, name
 
 
 def test_what_moves_the_arm_shares_no_memory(running: RunningGraph) -> None:

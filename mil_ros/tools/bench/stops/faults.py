@@ -180,7 +180,7 @@ class SecondPublisher(Fault):
 
 
 class Terminated(Fault):
-    """Every process of the graph is asked to end."""
+    """Every process of the graph is asked to end, by the rig that has to start it anew."""
 
 
 def make_faults(robot: RobotDescription) -> tuple[Fault, ...]:

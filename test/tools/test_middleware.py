@@ -50,6 +50,8 @@ def test_a_graph_of_its_own_does_not_leave_the_machine(file: str) -> None:
     root = ElementTree.fromstring(keep_to_loopback((share_dir() / file).read_text()))
     (udp,) = (t for t in root.iter(f'{NAMESPACE}transport_descriptor') if t[1].text == 'UDPv4')
     assert [a.text for a in udp.iter(f'{NAMESPACE}address')] == ['127.0.0.1']
+    (buffer,) = udp.iter(f'{NAMESPACE}receiveBufferSize')
+    assert int(buffer.text or 0) >= 2 * 1920 * 1080 * 3, 'whole images must fit, or get lost'
 
 
 @pytest.fixture

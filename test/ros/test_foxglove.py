@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+import gc
 from importlib import import_module
 import json
 from pathlib import Path
@@ -60,6 +61,9 @@ def nodes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[Node]]:
         for node in made:
             node.destroy_node()
         rclpy.shutdown()
+        made.clear()
+        del node
+        gc.collect()  # a lifecycle node, which is in cycles, stays in the graph until then
 
 
 @pytest.fixture(scope='module')

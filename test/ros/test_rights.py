@@ -70,6 +70,8 @@ def graph(robot_file: Path, tmp_path_factory: pytest.TempPathFactory) -> Graph:
         for node in nodes:
             stack.callback(node.destroy_node)
             OPENERS.get(node.get_name(), lambda *_: None)(node, stack)
+        names = probe.get_node_names()
+        assert len(names) == len(set(names)), f'{sorted(names)}: left over from another module?'
         found = {node.get_name(): read_graph(probe, node.get_name()) for node in nodes}
         probe.destroy_publisher(description)
     return found

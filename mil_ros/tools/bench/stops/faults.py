@@ -9,28 +9,35 @@ refused, at the stamp of the first picture with the mark that the policy may hav
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
+from contextlib import suppress
 import signal
 from typing import Any, Protocol
 
 from control_msgs.msg import JointJog
 
 from mil_ros.core.alignment import NS_PER_S
+from mil_ros.core.errors import MilError
 from mil_ros.core.robot import RobotDescription
 from mil_ros.ros.node import COMMAND
+from mil_ros.tools.bench.stops.exits import Exits
 from mil_ros.tools.bench.stops.observer import Observer
+from mil_ros.tools.bench.stops.trace import find_rest, Trace
 from mil_ros.tools.client import GraphClient
+from mil_ros.tools.graph import Graph
 
 PROMPT_S = 0.03  # on top of what a stream's age may be
 _PATIENCE_S = 5.0
+_EXIT_TIMEOUT_S = 10.0
 
 
 class Target(Protocol):
     """A running graph as faults see it."""
 
     robot: RobotDescription
+    graph: Graph
     client: GraphClient
     observer: Observer
-    is_deadman_held: bool
 
     def now_ns(self) -> int:
         """Return the time by the clock of the graph."""
@@ -41,8 +48,14 @@ class Target(Protocol):
     def revive(self, name: str) -> None:
         """Start a node again and bring it to where it was."""
 
+    def rebuild(self) -> None:
+        """End what is left of the graph and start all of it again."""
 
-class Fault:
+    def hold_deadman(self, is_held: bool) -> None:
+        """Hold the deadman switch or let go of it, and tell so at once and from then on."""
+
+
+class Fault(ABC):
     """One row.
 
     Attributes:
@@ -57,15 +70,19 @@ class Fault:
         """Give the row a name and a limit."""
         self.name, self.limit_s = name, limit_s
 
+    @abstractmethod
     def inject(self, target: Target, repetition: int) -> int:
         """Bring it about; return the moment that counts, in ns."""
-        raise NotImplementedError
 
     def find_moment(self, target: Target, called_ns: int) -> int:
         """Return the moment, now that the arm rests, given what `inject` returned."""
         return called_ns
 
-    def heal(self, target: Target) -> None:
+    def find_wrongs(self, target: Target, trace: Trace, moment_ns: int) -> list[str]:
+        """Return what must not have been, a sentence each, now that the arm rests."""
+        return []
+
+    def heal(self, target: Target) -> None:  # noqa: B027, nothing to heal is usual
         """Take the cause away."""
 
 
@@ -87,12 +104,12 @@ class Deadman(Fault):
     def inject(self, target: Target, repetition: int) -> int:
         """Let go."""
         moment_ns = target.now_ns()
-        target.is_deadman_held = False
+        target.hold_deadman(False)
         return moment_ns
 
     def heal(self, target: Target) -> None:
         """Hold it again."""
-        target.is_deadman_held = True
+        target.hold_deadman(True)
 
 
 class Spoilt(Fault):
@@ -180,7 +197,36 @@ class SecondPublisher(Fault):
 
 
 class Terminated(Fault):
-    """Every process of the graph is asked to end, by the rig that has to start it anew."""
+    """Every process of the graph is asked to end; the guard is the one to wait for the arm."""
+
+    _exits: Exits
+
+    def inject(self, target: Target, repetition: int) -> int:
+        """Ask all."""
+        self._exits = Exits(target.graph.processes)
+        moment_ns = target.now_ns()
+        for name in target.graph.names:
+            target.signal(name, signal.SIGTERM)
+        return moment_ns
+
+    def find_wrongs(self, target: Target, trace: Trace, moment_ns: int) -> list[str]:
+        """Say who has not ended, and whether the guard has before the arm was at rest."""
+        exits = self._exits
+        with suppress(MilError):  # told of below
+            target.client.wait(lambda: exits.is_complete, _EXIT_TIMEOUT_S, 'every node to end')
+        wrongs = [
+            f'Node {name!r} went on for {_EXIT_TIMEOUT_S:g} s after SIGTERM.'
+            for name in target.graph.names
+            if name not in exits.times_ns
+        ]
+        rest_ns = find_rest(trace, moment_ns)
+        if rest_ns is None or rest_ns > exits.times_ns.get('guard', rest_ns):
+            wrongs.append('The guard ended before the arm was at rest.')
+        return wrongs
+
+    def heal(self, target: Target) -> None:
+        """Start all of it."""
+        target.rebuild()
 
 
 def make_faults(robot: RobotDescription) -> tuple[Fault, ...]:

@@ -6,8 +6,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-import signal
-import threading
 import time
 
 from diagnostic_msgs.msg import DiagnosticStatus
@@ -22,7 +20,7 @@ from mil_ros.core.watches import REST_RAD_S
 from mil_ros.inference.bundle import write_bundle
 from mil_ros.learning.puppet import export_puppet
 from mil_ros.ros.node import LATCHED, NEWEST, now_ns
-from mil_ros.tools.bench.stops.faults import Fault, Terminated
+from mil_ros.tools.bench.stops.faults import Fault
 from mil_ros.tools.bench.stops.observer import Observer
 from mil_ros.tools.bench.stops.trace import (
     find_pause_s,
@@ -39,7 +37,6 @@ PATIENCE_S = 3.0  # for the arm to rest
 _STEADY_TIMEOUT_S = 4.0  # less than until the policy stops by itself
 _READY_TIMEOUT_S = 30.0
 _RESET_TIMEOUT_S = 5.0
-_EXIT_TIMEOUT_S = 10.0
 _WATCH_S = 1.0  # at rest, with the cause gone: nothing may move
 _SETTLE_S = 0.15  # until every node has seen the arm at home
 _PAUSE_S = 0.1  # without a step of the simulation, in which case the figures mean little
@@ -109,8 +106,10 @@ class Rig:
 
     def __init__(self, robot: RobotDescription, graph: Graph, policy: Path, out: Path) -> None:
         """Join the graph, with a client that does not mind nodes that are meant to die."""
-        self.robot, self.is_deadman_held, self.is_deadman_silent = robot, True, False
-        self._graph, self._policy = graph, policy
+        self.robot, self.graph = robot, graph
+        self.is_deadman_silent = False
+        self._is_deadman_held = True
+        self._policy = policy
         self._dying: set[str] = set()
         self._loop = Loop(robot, graph, out, None, self._check)
         self.client: GraphClient = self._loop.client
@@ -139,11 +138,11 @@ class Rig:
     def signal(self, name: str, number: int) -> None:
         """Send a signal to a node, which may end of it."""
         self._dying.add(name)
-        self._graph.processes[name].send_signal(number)
+        self.graph.processes[name].send_signal(number)
 
     def revive(self, name: str) -> None:
         """Start a node again and bring it to where it was."""
-        self._graph.restart(name)
+        self.graph.restart(name)
         self._dying.discard(name)
         if name == 'control':
             self.client.states.pop('control/state', None)
@@ -154,6 +153,23 @@ class Rig:
             self.client.states.pop('guard/state', None)
             self._wait_until_ready()
 
+    def rebuild(self) -> None:
+        """End what is left of the graph and start all of it again."""
+        self.graph.stop()
+        self._dying.clear()
+        self._is_deadman_held = True
+        self.client.states.clear()
+        self.graph.__enter__()
+        self.bring_up()
+
+    def hold_deadman(self, is_held: bool) -> None:
+        """Hold the deadman switch or let go of it.
+
+        It is told at once, as drivers of joysticks do, and then again and again.
+        """
+        self._is_deadman_held = is_held
+        self._tell_deadman()
+
     # One repetition
 
     def measure(self, fault: Fault, repetition: int) -> Repetition:
@@ -163,12 +179,11 @@ class Rig:
             MilError: If the graph is not what it should be; `rebuild` helps.
         """
         steady_rad_s = self.prepare()
-        if isinstance(fault, Terminated):
-            return self._terminate(steady_rad_s)
         called_ns = fault.inject(self, repetition)
         complaints = self._wait_until_resting(called_ns)
         moment_ns = fault.find_moment(self, called_ns)
         rested = self.observer.look()
+        complaints += fault.find_wrongs(self, rested, moment_ns)
         fault.heal(self)
         complaints += self._watch()
         complaints += [f'Servo was sent {bad}.' for bad in set(self.observer.bad_commands)]
@@ -190,15 +205,6 @@ class Rig:
                     raise
                 self._recover()
         raise AssertionError('the last attempt returns or raises')
-
-    def rebuild(self) -> None:
-        """End what is left of the graph and start all of it again."""
-        self._graph.stop()
-        self._dying.clear()
-        self.is_deadman_held = True
-        self.client.states.clear()
-        self._graph.__enter__()
-        self.bring_up()
 
     def _start(self) -> float:
         self.client.trigger('/sim/reset')
@@ -269,45 +275,9 @@ class Rig:
             'the guard to be ready',
         )
 
-    # The end of everything
-
-    def _terminate(self, steady_rad_s: float) -> Repetition:
-        """Ask every process to end, and see that the guard is the one that waits for the arm."""
-        exits_ns: dict[str, int] = {}
-        threads = [
-            threading.Thread(target=self._wait_for_exit, args=(name, exits_ns))
-            for name in self._graph.names
-        ]
-        for thread in threads:
-            thread.start()
-        moment_ns = self.now_ns()
-        for name in self._graph.names:
-            self.signal(name, signal.SIGTERM)
-        end_s = time.monotonic() + _EXIT_TIMEOUT_S
-        while any(thread.is_alive() for thread in threads) and time.monotonic() < end_s:
-            self.client.spin_for(0.02)
-        trace = self.observer.look()
-        complaints = [
-            f'Node {name!r} went on for {_EXIT_TIMEOUT_S:g} s after SIGTERM.'
-            for name in self._graph.names
-            if name not in exits_ns
-        ]
-        rest_ns = find_rest(trace, moment_ns)
-        if rest_ns is None or rest_ns > exits_ns.get('guard', rest_ns):
-            complaints.append('The guard ended before the arm was at rest.')
-        complaints += [f'Servo was sent {bad}.' for bad in set(self.observer.bad_commands)]
-        self.rebuild()
-        for thread in threads:
-            thread.join()
-        return _judge(trace, moment_ns, steady_rad_s, complaints)
-
-    def _wait_for_exit(self, name: str, exits_ns: dict[str, int]) -> None:
-        if self._graph.processes[name].wait() is not None:
-            exits_ns[name] = time.time_ns()
-
     def _check(self) -> None:
         if not self._dying:
-            self._graph.check()
+            self.graph.check()
 
     def _announce(self) -> None:
         """Announce the policy until control has it."""
@@ -320,7 +290,7 @@ class Rig:
 
     def _tell_deadman(self) -> None:
         if not self.is_deadman_silent:
-            self._deadman.publish(Bool(data=self.is_deadman_held))
+            self._deadman.publish(Bool(data=self._is_deadman_held))
 
 
 def _judge(trace: Trace, moment_ns: int, steady: float, complaints: list[str]) -> Repetition:

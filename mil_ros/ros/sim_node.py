@@ -272,7 +272,8 @@ class SimNode(Node):
 
 def main() -> int:
     """Run the node."""
-    return run_node(SimNode, is_streaming=True)
+    # It stands for hardware, which no other process holds up.
+    return run_node(SimNode, is_streaming=True, priority=5)
 
 
 if __name__ == '__main__':

@@ -90,10 +90,10 @@ def test_no_robot_process_has_torch_or_mujoco_loaded(running: RunningGraph) -> N
         assert 'libmujoco' not in maps, name
 
 
-def test_guard_and_control_run_in_real_time_where_that_is_allowed(running: RunningGraph) -> None:
+def test_what_moves_the_arm_runs_in_real_time_where_that_is_allowed(running: RunningGraph) -> None:
     is_allowed = subprocess.run(['chrt', '-f', '20', 'true'], capture_output=True).returncode == 0
     for name, process in running.graph.processes.items():
-        wanted = {'guard': 20, 'control': 10}.get(name, 0) if is_allowed else 0
+        wanted = {'guard': 20, 'control': 10, 'sim': 5}.get(name, 0) if is_allowed else 0
         assert os.sched_getparam(process.pid).sched_priority == wanted, name
 
 

@@ -18,7 +18,7 @@ TWICE = push
 FAMILY = $(patsubst %-video,%,$(TASK))
 VIDEO = --option modality=video --option frames=6 --option demo_frames=6 --steps 2000
 TRAIN = OMP_NUM_THREADS=1 .venv/bin/torchrun --nproc-per-node $(PROCESSES) -m mil_ros.tools.cli \
-    train --data data/$(FAMILY)-train
+    train --data data/$(FAMILY)-train --option compiled=true
 
 # A sourced ROS workspace would shadow the packages of .venv.
 ifdef AMENT_PREFIX_PATH

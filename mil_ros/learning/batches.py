@@ -63,7 +63,7 @@ class Normaliser:
             final: Pose that the demonstration of each frame ends in, (B, T, J) in rad.
         """
         return Batch(
-            images.float() / 255.0,
+            images.float().div_(255.0),
             (positions - self.state_mean) / self.state_std,
             velocities / self.action_std,
             (final - self.state_mean) / self.state_std,

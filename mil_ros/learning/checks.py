@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 import json
 from pathlib import Path
 from typing import Any
@@ -62,7 +62,8 @@ def check_same_training(
     Raises:
         CheckpointError: If the configurations or the data differ; says in what.
     """
-    if changed := _find_changes(asdict(state.config), asdict(config)):
+    same = replace(config, compiled=state.config.compiled)  # which changes nothing that is learned
+    if changed := _find_changes(asdict(state.config), asdict(same)):
         raise CheckpointError(
             f'{path} was trained with another configuration ({changed}); use the same options to '
             'resume, or another --out to start anew.'

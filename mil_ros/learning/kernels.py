@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-_EPSILON = 1e-5
+EPSILON = 1e-5
 
 
 def convolve(x: Tensor, weight: Tensor, stride: int) -> Tensor:
@@ -150,7 +150,7 @@ class _Normalisation(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor) -> tuple[Tensor, Tensor]:
         centred = x - _mean(x)
-        r = torch.rsqrt(_mean(centred.square()) + _EPSILON)  # (T, 1, B, 1)
+        r = torch.rsqrt(_mean(centred.square()) + EPSILON)  # (T, 1, B, 1)
         z = centred * r
         ctx.save_for_backward(z, r)
         return z, r

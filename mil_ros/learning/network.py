@@ -20,6 +20,7 @@ import torch
 from torch import Tensor
 
 from mil_ros.core.errors import ConfigError
+from mil_ros.learning import fused_network
 from mil_ros.learning.config import MilConfig
 from mil_ros.learning.kernels import convolve, normalise
 
@@ -116,6 +117,8 @@ def features(params: Params, images: Tensor, config: MilConfig) -> Tensor:
     Returns:
         Points in [-1, 1], all x (to the right), then all y (down), (B, T, 2 * filters).
     """
+    if config.compiled:
+        return fused_network.features(params, images, config)
     tasks, frames = images.shape[:2]
     if config.image_context:
         context = params['image_context'].clamp(0.0, 1.0).permute(0, 2, 3, 1)  # (B, H, W, 3)

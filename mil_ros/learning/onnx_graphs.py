@@ -38,7 +38,7 @@ def adapt_names(params: Params) -> list[str]:
 
 def export_policy(params: Params, normaliser: Normaliser, config: MilConfig, path: Path) -> None:
     """Write the graph ``image, joint_positions, <parameters> -> joint_velocities``."""
-    names, exact = policy_names(params), replace(config, precision='float32')
+    names, exact = policy_names(params), replace(config, precision='float32', compiled=False)
 
     def act(image: Tensor, joint_positions: Tensor, *weights: Tensor) -> Tensor:
         batch = _to_batch(image, joint_positions, joint_positions, normaliser)
@@ -65,7 +65,7 @@ def export_adapt(
     neither joint positions nor velocities among its inputs.
     """
     names, adapted = adapt_names(params), list(step_sizes)
-    exact = replace(config, precision='float32')
+    exact = replace(config, precision='float32', compiled=False)
 
     streams = ['images'] if config.modality == 'video' else list(STREAMS)
 

@@ -41,7 +41,7 @@ class TorchPolicy:
             ConfigError: If fine-tuning is asked of a policy that has no actions to learn from, or
                 that reads the demonstration in a way of its own.
         """
-        self.config = replace(checkpoint.config, precision='float32')
+        self.config = replace(checkpoint.config, precision='float32', compiled=False)
         if finetune_steps and self.config.modality == 'video':
             raise ConfigError(
                 'Got finetune steps for a policy of modality video; fine-tuning needs the '

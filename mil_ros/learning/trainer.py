@@ -28,6 +28,7 @@ from mil_ros.learning.checkpoint import (
 )
 from mil_ros.learning.checks import check_dataset, check_same_training
 from mil_ros.learning.config import MilConfig
+from mil_ros.learning.fused import check_compiler
 from mil_ros.learning.inner_step import Batch, init_step_sizes, Losses, meta_loss
 from mil_ros.learning.network import init_params, Params
 
@@ -92,9 +93,12 @@ class Trainer:
         Raises:
             DatasetError: If the dataset has too few tasks, too short demonstrations, or images or
                 joints other than the configuration says.
-            ConfigError: If there are more processes than tasks in a step.
+            ConfigError: If there are more processes than tasks in a step, or no compiler where
+                one is needed.
         """
         check_dataset(dataset, config)
+        if config.compiled:
+            check_compiler()
         self.dataset = dataset
         self.config = config
         self.step = 0

@@ -27,7 +27,7 @@ def test_configuration_comes_back_from_json() -> None:
 
 def test_unknown_key_is_refused() -> None:
     text = json.dumps({**json.loads(MilConfig().to_json()), 'dropout': 0.5})
-    message = r"Configuration has unknown keys \['dropout'\]; expected some of \['context', "
+    message = r"Configuration has unknown keys \['dropout'\]; expected some of \['compiled', "
     with pytest.raises(ConfigError, match=message):
         MilConfig.from_json(text)
 

@@ -21,6 +21,7 @@ Vector = NDArray[np.float64]  # (J,)
 # Where demonstrated actions come from
 COMMANDED: Final = 'commanded'  # what a teleoperator asked for
 MEASURED: Final = 'measured'  # what the arm did, however it was moved
+AUTO: Final = 'auto'  # the first where there is any, else the second
 
 
 @dataclass(frozen=True, eq=False, slots=True)

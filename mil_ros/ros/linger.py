@@ -8,13 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 import ctypes
+import math
 import signal
 import subprocess
 import sys
-import threading
-from types import FrameType
+import time
 
 _PR_SET_PDEATHSIG = 1
+_LOOK_S = 0.02
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -29,18 +30,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
         start_new_session=True,  # or Ctrl-C in the terminal would reach it too
         preexec_fn=_die_with_parent if sys.platform == 'linux' else None,
     )
-    later = threading.Timer(float(delay), process.send_signal, [signal.SIGINT])
-    later.daemon = True
-
-    def end(number: int, _: FrameType | None) -> None:
-        if later.is_alive():
-            process.send_signal(number)
-        else:
-            later.start()
-
+    # A handler may interrupt anything, itself too; so it only takes a note.
+    asked: list[int] = []
     for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, end)
-    code = process.wait()
+        signal.signal(number, lambda signum, _: asked.append(signum))
+    due_s: float | None = None
+    while (code := process.poll()) is None:
+        time.sleep(_LOOK_S)
+        if due_s is None:
+            if asked:
+                del asked[0]
+                due_s = time.monotonic() + float(delay)
+        elif asked or time.monotonic() >= due_s:
+            process.send_signal(asked.pop() if asked else signal.SIGINT)
+            due_s = math.inf
     return code if code >= 0 else 128 - code
 
 

@@ -52,7 +52,13 @@ class Normaliser:
         return Normaliser(*(getattr(self, name).to(device) for name in self.__slots__))
 
     def to_batch(
-        self, images: Tensor, positions: Tensor, velocities: Tensor, final: Tensor
+        self,
+        images: Tensor,
+        positions: Tensor,
+        velocities: Tensor,
+        final: Tensor,
+        *,
+        keeps_bytes: bool = False,
     ) -> Batch:
         """Return what the network sees.
 
@@ -61,9 +67,10 @@ class Normaliser:
             positions: Joint positions, (B, T, J) in rad.
             velocities: Joint velocities, (B, T, J) in rad/s.
             final: Pose that the demonstration of each frame ends in, (B, T, J) in rad.
+            keeps_bytes: Whether the images stay as they are, for a compiled network.
         """
         return Batch(
-            images.float().div_(255.0),
+            images if keeps_bytes else images.float().div_(255.0),
             (positions - self.state_mean) / self.state_std,
             velocities / self.action_std,
             (final - self.state_mean) / self.state_std,
@@ -96,7 +103,7 @@ def sample_meta_batch(
     draws = [_draw(rng, dataset, config, int(task)) for task in tasks]
     rank, processes = share
     sides = zip(*draws[rank::processes], strict=True)
-    demo, trial = (_read(dataset, normaliser, side) for side in sides)
+    demo, trial = (_read(dataset, normaliser, side, config.compiled) for side in sides)
     return demo, trial
 
 
@@ -127,7 +134,9 @@ def _spread_frames(rng: np.random.Generator, steps: int, frames: int) -> NDArray
     return np.clip(places.round(), 0, steps - 1).astype(np.int64)
 
 
-def _read(dataset: Dataset, normaliser: Normaliser, draws: tuple[_Frames, ...]) -> Batch:
+def _read(
+    dataset: Dataset, normaliser: Normaliser, draws: tuple[_Frames, ...], keeps_bytes: bool
+) -> Batch:
     tasks = []
     for task, demos in draws:
         data = dataset.load(task)
@@ -145,7 +154,8 @@ def _read(dataset: Dataset, normaliser: Normaliser, draws: tuple[_Frames, ...]) 
         tasks.append([np.concatenate(arrays) for arrays in zip(*parts, strict=True)])
     device = normaliser.state_mean.device
     stacked = (torch.from_numpy(np.stack(arrays)) for arrays in zip(*tasks, strict=True))
-    return normaliser.to_batch(*(tensor.to(device) for tensor in stacked))
+    on_device = (tensor.to(device) for tensor in stacked)
+    return normaliser.to_batch(*on_device, keeps_bytes=keeps_bytes)
 
 
 def final_pose(joint_positions: NDArray[np.float32]) -> NDArray[np.float32]:

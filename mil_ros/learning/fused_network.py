@@ -8,6 +8,7 @@ gradient and are cut out once for all orders of derivatives.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from functools import cache
 from typing import Any
 
@@ -16,8 +17,9 @@ from torch import Tensor
 from torch.nn import functional
 
 from mil_ros.learning.config import MilConfig
-from mil_ros.learning.fused import check_order, Compiled, Fused
-from mil_ros.learning.kernels import convolve, EPSILON
+from mil_ros.learning.fused import check_order, Compiled
+from mil_ros.learning.fused_kernels import activate, is_positive, soft_argmax
+from mil_ros.learning.kernels import convolve
 
 Params = dict[str, Tensor]
 
@@ -25,7 +27,7 @@ Params = dict[str, Tensor]
 def features(params: Params, images: Tensor, config: MilConfig) -> Tensor:
     """Return the expected image position of each feature channel.
 
-    As `network.features`, but for learned image contexts.
+    As `network.features`, but for learned image contexts; images may be bytes, too.
     """
     tasks, frames, rows, columns, _ = images.shape
     precision = getattr(torch, config.precision)
@@ -40,12 +42,99 @@ def features(params: Params, images: Tensor, config: MilConfig) -> Tensor:
             y = torch.bmm(_cut_patches(kernel, stride, precision)(x), by_patch)
             y = y.view(tasks, frames, rows * columns, filters).permute(1, 2, 0, 3)
         else:
-            x = convolve(x, weight.to(precision), stride)
+            x = convolve(x, _lay_out(weight, precision), stride)
             y = x.permute(0, 2, 3, 1).reshape(frames, rows * columns, tasks, filters)
-        y = _activation(bias.dtype if i == last else precision)(y, bias, offset)
+        y = activate(y, bias, offset, bias.dtype if i == last else precision)
         x = y.view(frames, rows, columns, tasks * filters).permute(0, 3, 1, 2)
-    points: Tensor = _SoftArgmax.apply(y, params['temperature'], (rows, columns))
+    points = soft_argmax(y, params['temperature'], rows, columns)
     return points.permute(2, 0, 1, 3).reshape(tasks, frames, -1)
+
+
+def update(
+    params: list[Tensor], step_sizes: list[Tensor], gradients: list[Tensor], clip: float
+) -> list[Tensor]:
+    """Return parameters after a gradient step whose gradient is clipped element by element.
+
+    Args:
+        params: Of each task, (B, ...).
+        step_sizes: One per element, shared by the tasks, (...).
+        gradients: As the parameters.
+        clip: Bound on each element of the gradients.
+    """
+    return list(_Update.apply(clip, *params, *step_sizes, *gradients))
+
+
+class _Update(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, clip: float, *tensors: Tensor) -> tuple[Tensor, ...]:
+        step, ctx.pull = _update(clip)
+        ctx.save_for_backward(*tensors[len(tensors) // 3 :])
+        stepped: tuple[Tensor, ...] = step(*tensors)
+        return stepped
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        check_order()
+        return (None, *gradients, *ctx.pull(*gradients, *ctx.saved_tensors))
+
+
+@cache
+def _update(clip: float) -> tuple[Compiled, Compiled]:
+    """Return `_Update` and its derivative, given those by what it returns."""
+
+    def split(tensors: tuple[Tensor, ...]) -> Iterator[tuple[Tensor, ...]]:
+        count = len(tensors) // 3
+        return zip(tensors[:count], tensors[count:-count], tensors[-count:], strict=True)
+
+    def step(*tensors: Tensor) -> tuple[Tensor, ...]:
+        return tuple(p - size * g.clamp(-clip, clip) for p, size, g in split(tensors))
+
+    def pull(*tensors: Tensor) -> tuple[Tensor, ...]:
+        by_sizes = [-(by * g.clamp(-clip, clip)).sum(dim=0) for by, _, g in split(tensors)]
+        by_g = [-by * size * is_positive(clip - g.abs()) for by, size, g in split(tensors)]
+        return (*by_sizes, *by_g)
+
+    return Compiled(step), Compiled(pull)
+
+
+class _LayOut(torch.autograd.Function):
+    """Weights (B, O, C, K, K) in another precision, with the channels of each place together."""
+
+    @staticmethod
+    def forward(ctx: Any, weight: Tensor, precision: torch.dtype) -> Tensor:
+        ctx.precision = weight.dtype
+        laid: Tensor = _change_layout(precision, 'channels last')(weight)
+        return laid
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        return _LayBack.apply(*gradients, ctx.precision), None
+
+
+class _LayBack(torch.autograd.Function):
+    """The adjoint of `_LayOut`, which is its inverse but for the precision."""
+
+    @staticmethod
+    def forward(ctx: Any, weight: Tensor, precision: torch.dtype) -> Tensor:
+        ctx.precision = weight.dtype
+        laid: Tensor = _change_layout(precision, 'contiguous')(weight)
+        return laid
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        return _LayOut.apply(*gradients, ctx.precision), None
+
+
+def _lay_out(weight: Tensor, precision: torch.dtype) -> Tensor:
+    laid: Tensor = _LayOut.apply(weight, precision)
+    return laid
+
+
+@cache
+def _change_layout(precision: torch.dtype, layout: str) -> Compiled:
+    order = (0, 1, 3, 4, 2) if layout == 'channels last' else (0, 1, 2, 3, 4)
+    back = (0, 1, 4, 2, 3) if layout == 'channels last' else order
+    return Compiled(lambda x: x.to(precision).permute(order).contiguous().permute(back))
 
 
 @cache
@@ -54,105 +143,11 @@ def _cut_patches(kernel: int, stride: int, precision: torch.dtype) -> Compiled:
 
     def cut(images: Tensor) -> Tensor:
         padding = kernel // 2
+        if images.dtype == torch.uint8:
+            images = images.float() / 255.0
         x = functional.pad(images.to(precision), (0, 0, padding, padding, padding, padding))
         x = x.unfold(2, kernel, stride).unfold(3, kernel, stride)
         x = x.permute(0, 1, 2, 3, 5, 6, 4)  # (B, T, H', W', K, K, 3)
         return x.reshape(len(images), -1, 3 * kernel**2)
 
     return Compiled(cut)
-
-
-@cache
-def _activation(precision: torch.dtype) -> Fused:
-    """Bias, layer normalisation, offset and rectifier: (T, H * W, B, C), (B, C), (B, C)."""
-
-    def activate(x: Tensor, bias: Tensor, offset: Tensor) -> Tensor:
-        x = x.to(bias.dtype) + bias
-        centred = x - _mean(x)
-        normal = centred * torch.rsqrt(_mean(centred.square()) + EPSILON)
-        return torch.relu(normal + offset).to(precision).contiguous()
-
-    return Fused(activate)
-
-
-def _mean(x: Tensor) -> Tensor:
-    """Return the mean over places and channels; in two steps, which makes faster loops."""
-    return x.sum(dim=1, keepdim=True).sum(dim=3, keepdim=True) / (x.shape[1] * x.shape[3])
-
-
-class _SoftArgmax(torch.autograd.Function):
-    """Expected places, (T, 2, B, C), of activations (T, H * W, B, C) and temperatures (B, C).
-
-    With w the softmax of y t over the places c, and p its mean of them, the gradient of a function
-    with gradient g by p is s = w (c - p) g by y t. Its own derivative is written out below; the
-    one that `Fused` would derive takes the softmax anew and three times as long.
-    """
-
-    @staticmethod
-    def forward(ctx: Any, y: Tensor, temperature: Tensor, size: tuple[int, int]) -> Tensor:
-        value, ctx.pull, ctx.pull_twice = _soft_argmax(*size)
-        p, w = value(y, temperature)
-        ctx.save_for_backward(y, temperature, w, p)
-        points: Tensor = p
-        return points
-
-    @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
-        pulls = ctx.pull, ctx.pull_twice
-        return (*_SoftArgmaxGradient.apply(pulls, *gradients, *ctx.saved_tensors), None)
-
-
-class _SoftArgmaxGradient(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: Any, pulls: tuple[Compiled, Compiled], *tensors: Tensor) -> Any:
-        pull, ctx.pull_twice = pulls
-        ctx.save_for_backward(*tensors)
-        return pull(*tensors)
-
-    @staticmethod
-    def backward(ctx: Any, *cotangents: Tensor) -> tuple[Tensor | None, ...]:
-        check_order()
-        return (None, *ctx.pull_twice(*ctx.saved_tensors, *cotangents), None, None)
-
-
-@cache
-def _soft_argmax(height: int, width: int) -> tuple[Compiled, Compiled, Compiled]:
-    """Return the orders of `_SoftArgmax`."""
-
-    def places(like: Tensor) -> tuple[Tensor, Tensor]:
-        xs = torch.linspace(-1.0, 1.0, width, dtype=like.dtype, device=like.device)
-        ys = torch.linspace(-1.0, 1.0, height, dtype=like.dtype, device=like.device)
-        return xs.repeat(height)[:, None, None], ys.repeat_interleave(width)[:, None, None]
-
-    def away(p: Tensor, g: Tensor) -> Tensor:
-        """Return (c - p) g, (T, H * W, B, C)."""
-        xs, ys = places(p)
-        return (xs - p[:, :1]) * g[:, :1] + (ys - p[:, 1:]) * g[:, 1:]
-
-    def value(y: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
-        scores = y * t
-        e = torch.exp(scores - scores.amax(dim=1, keepdim=True))
-        w = e / e.sum(dim=1, keepdim=True)
-        return torch.stack([(w * c).sum(dim=1) for c in places(y)], dim=1), w
-
-    def pull(g: Tensor, y: Tensor, t: Tensor, w: Tensor, p: Tensor) -> tuple[Tensor, Tensor]:
-        s = w * away(p, g)
-        return s * t, (s * y).sum(dim=(0, 1))
-
-    def pull_twice(
-        g: Tensor, y: Tensor, t: Tensor, w: Tensor, p: Tensor, by_y: Tensor, by_t: Tensor
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        u = by_y * t + by_t * y  # what the result weighs s with
-        uw = u * w
-        mean = uw.sum(dim=1, keepdim=True)
-        moved = [
-            (uw * c).sum(dim=1, keepdim=True) - p[:, k : k + 1] * mean
-            for k, c in enumerate(places(y))
-        ]
-        by_g = torch.cat(moved, dim=1)
-        d = away(p, g)
-        s, total = w * d, (by_g * g).sum(dim=1, keepdim=True)
-        by_scores = w * (u * d - total - d * mean)
-        return by_g, by_scores * t + by_t * s, (by_scores * y + by_y * s).sum(dim=(0, 1))
-
-    return Compiled(value), Compiled(pull), Compiled(pull_twice)

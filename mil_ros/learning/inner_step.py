@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from mil_ros.learning import fused_network
 from mil_ros.learning.config import MilConfig
 from mil_ros.learning.network import adapted_names, expand, forward, learned_loss, Params
 
@@ -16,7 +17,7 @@ class Batch:
     """Frames of demonstrations, one set per task, as the network wants them.
 
     Attributes:
-        images: RGB in [0, 1], (B, T, H, W, 3).
+        images: RGB in [0, 1], or bytes for a compiled network, (B, T, H, W, 3).
         state: Normalised joint positions, (B, T, J).
         actions: Normalised joint velocities, (B, T, J).
         final: Normalised joint positions at the end of the demonstration that a frame is from,
@@ -109,6 +110,12 @@ def inner_step(
         loss.sum(), [params[n] for n in names], create_graph=not is_first_order
     )
     adapted = dict(params)
+    if config.compiled:
+        sizes = [step_sizes[n] for n in names]
+        before = [params[n] for n in names]
+        stepped = fused_network.update(before, sizes, list(gradients), config.gradient_clip)
+        adapted.update(zip(names, stepped, strict=True))
+        return adapted, loss
     for name, gradient in zip(names, gradients, strict=True):
         clipped = gradient.clamp(-config.gradient_clip, config.gradient_clip)
         adapted[name] = params[name] - step_sizes[name] * clipped

@@ -33,7 +33,9 @@ from mil_ros.learning.inner_step import Batch, init_step_sizes, Losses, meta_los
 from mil_ros.learning.network import init_params, Params
 
 SAVE_PERIOD_S = 60.0
-_CHUNK = 12  # tasks of one graph on a CPU: few enough for the caches, enough to hide the overhead
+# Tasks of one graph on a CPU: few enough for the caches, enough to hide the overhead
+_CHUNK = 12
+_CHUNK_COMPILED = 24
 
 
 class DivergedError(MilError):
@@ -112,7 +114,8 @@ class Trainer:
                 f'{self._share[1]} processes, raise it or start fewer.'
             )
         self.device = torch.device(device)
-        self._chunk = _CHUNK if self.device.type == 'cpu' else config.meta_batch
+        chunk = _CHUNK_COMPILED if config.compiled else _CHUNK
+        self._chunk = chunk if self.device.type == 'cpu' else config.meta_batch
         self.normaliser = Normaliser.from_dataset(dataset).to(self.device)
         drawn = init_params(config) | init_encoder(config)  # on the CPU: the same on any device
         params = {n: p.to(self.device) for n, p in drawn.items()}

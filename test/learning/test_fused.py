@@ -3,18 +3,28 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
-from tiny import DEEP, draw_batch, draw_params, draw_step_sizes, gradient_of, VIDEO
+from tiny import (
+    DEEP,
+    draw_batch,
+    draw_params,
+    draw_step_sizes,
+    draw_task_params,
+    gradient_of,
+    VIDEO,
+)
 import torch
-from torch import Tensor
 
 from mil_ros.core.errors import ConfigError
+from mil_ros.data.dataset import Dataset
 from mil_ros.learning import fused
 from mil_ros.learning.config import MilConfig
-from mil_ros.learning.fused import check_compiler, Fused
+from mil_ros.learning.fused import check_compiler, Compiled
 from mil_ros.learning.inner_step import meta_loss
-from mil_ros.learning.network import Params
+from mil_ros.learning.network import features, Params
+from mil_ros.learning.trainer import Trainer
 
 CONFIGS = {
     'full in two steps': replace(DEEP, inner_steps=2, gradient_clip=0.1),
@@ -39,34 +49,47 @@ def test_compiled_network_has_the_same_meta_gradient(config: MilConfig) -> None:
         torch.testing.assert_close(found[name], gradient, rtol=1e-9, atol=1e-11, msg=name)
 
 
-def cube(x: Tensor, factor: Tensor) -> Tensor:
-    return factor * x**3
+def test_compiled_training_goes_on_where_another_has_stopped(
+    dataset: Dataset, tmp_path: Path
+) -> None:
+    config = MilConfig(
+        image_height=12,
+        image_width=16,
+        filters=(3, 4),
+        strides=(2, 1),
+        kernels=(3, 3),
+        hidden=(8,),
+        meta_batch=2,
+        steps=2,
+        precision='float32',
+    )
+    losses: dict[bool, list[float]] = {False: [], True: []}
+    path = tmp_path / 'last.safetensors'
+    Trainer(dataset, config).save(path)
+    for is_compiled, found in losses.items():
+        trainer = Trainer(dataset, replace(config, compiled=is_compiled))
+        trainer.resume(path)
+        trainer.run(tmp_path / 'new.safetensors', lambda r, found=found: found.append(r.post_loss))
+    assert losses[True] == pytest.approx(losses[False], rel=1e-5)
+    assert losses[True][1] != losses[True][0]
 
 
-def test_fused_function_is_differentiated_twice() -> None:
-    x = torch.tensor([1.0, 2.0], requires_grad=True)
-    value = Fused(cube, constants=1)(x, torch.tensor([5.0, 7.0]))
-    assert value.tolist() == [5.0, 56.0]
-    (first,) = torch.autograd.grad(value.sum(), x, create_graph=True)
-    assert first.tolist() == [15.0, 84.0]
-    (second,) = torch.autograd.grad(first.sum(), x)
-    assert second.tolist() == [30.0, 84.0]
-
-
-def test_fused_function_is_not_differentiated_a_third_time() -> None:
-    x = torch.tensor([1.0, 2.0], requires_grad=True)
-    value = Fused(cube, constants=1)(x, torch.ones(2))
-    (first,) = torch.autograd.grad(value.sum(), x, create_graph=True)
+def test_third_derivative_is_refused() -> None:
+    config = replace(DEEP, compiled=True)
+    params = draw_task_params(config)
+    leaves = [params['conv0.weight'], params['conv1.weight']]
+    loss = features(params, draw_batch(1, config).images, config).square().sum()
+    first = torch.autograd.grad(loss, leaves, create_graph=True)
     with pytest.raises(RuntimeError, match='third derivative; expected at most its second'):
-        torch.autograd.grad(first.sum(), x, create_graph=True)
+        torch.autograd.grad(sum(g.sum() for g in first), leaves, create_graph=True)
 
 
 def test_each_layout_is_compiled_for_itself() -> None:
-    fused_cube = Fused(cube)
+    compiled = Compiled(lambda x: 2.0 * x)
     for shape in ((2,), (3,), (2, 3)):
         x = torch.full(shape, 2.0)
-        assert torch.equal(fused_cube(x, x), torch.full(shape, 16.0))
-        assert torch.equal(fused_cube(x.double(), x.double()), torch.full(shape, 16.0).double())
+        for given in (x, x.double(), x.t()):
+            assert torch.equal(compiled(given), 2.0 * given)
 
 
 def test_missing_compiler_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

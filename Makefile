@@ -10,6 +10,9 @@ PROCESSES ?= 2
 DEMO_ARGS ?=
 ABLATION_STEPS ?= 1000
 ABLATION_TRIALS ?= 222
+BASELINES ?= bc contextual lstm
+PLOT_TASKS ?= 50 100 200 400 800
+PLOT_INNER_STEPS ?= 1 2 3 5
 TEST_ARGS ?=
 
 # Pushing takes twice the training: it starts again from what it has learned, at the full rate.
@@ -18,7 +21,9 @@ TWICE = push
 FAMILY = $(patsubst %-video,%,$(TASK))
 VIDEO = --option modality=video --option frames=6 --option demo_frames=6 --steps 2000
 TRAIN = OMP_NUM_THREADS=1 .venv/bin/torchrun --nproc-per-node $(PROCESSES) -m mil_ros.tools.cli \
-    train --data data/$(FAMILY)-train --option compiled=true
+    train --data data/$(FAMILY)-train $(COMPILED)
+COMPILED = --option compiled=true
+TRIALS = --trials 444 --seed 1
 
 # A sourced ROS workspace would shadow the packages of .venv.
 ifdef AMENT_PREFIX_PATH
@@ -27,7 +32,7 @@ endif
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help setup demo test lint types format collect train ablations clean
+.PHONY: help setup demo test lint types format collect train baselines ablations plots clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -67,6 +72,33 @@ ifneq ($(TASK),$(FAMILY))
 	$(TRAIN) --out runs/$(TASK) --start-from runs/$(FAMILY)/last.safetensors $(VIDEO) $(TRAIN_ARGS)
 	$(MIL) export runs/$(TASK)/last.safetensors --out models/$(TASK)
 endif
+
+baselines: collect  ## train and evaluate what MIL is compared with; TASK=reach
+	@set -e; for name in $(BASELINES); do \
+	  run=runs/$(FAMILY)-$$name; \
+	  $(MIL) train --data data/$(FAMILY)-train --out $$run $(COMPILED) --option method=$$name; \
+	  $(MIL) evaluate $$run/last.safetensors $(TRIALS) --json docs/results/$(FAMILY)-full-$$name.json; \
+	done
+	$(MIL) evaluate runs/$(FAMILY)-bc/last.safetensors --finetune 20 $(TRIALS) \
+	  --json docs/results/$(FAMILY)-full-finetune.json
+	@set -e; for name in replay align-and-replay random expert; do \
+	  $(MIL) evaluate $$name --task $(FAMILY) $(TRIALS) --json docs/results/$(FAMILY)-full-$$name.json; \
+	done
+	$(MIL) evaluate --table
+
+plots: collect  ## train and evaluate what the plots of docs/results.md show; TASK=reach
+	@set -e; for tasks in $(PLOT_TASKS); do \
+	  data=data/$(FAMILY)-$$tasks; run=runs/$(FAMILY)-tasks-$$tasks; \
+	  $(MIL) collect --task $(FAMILY) --out $$data $(COLLECT_ARGS) --tasks $$tasks; \
+	  $(MIL) train --data $$data --out $$run $(COMPILED) --steps $(ABLATION_STEPS); \
+	  $(MIL) evaluate $$run/last.safetensors --trials $(ABLATION_TRIALS) --seed 1 \
+	    --json docs/results/tasks/$(FAMILY)-$$tasks.json; \
+	done
+	@set -e; for steps in $(PLOT_INNER_STEPS); do \
+	  $(MIL) evaluate runs/$(FAMILY)/last.safetensors --inner-steps $$steps --seed 1 \
+	    --trials $(ABLATION_TRIALS) --json docs/results/inner_steps/$(FAMILY)-$$steps.json; \
+	done
+	$(MIL) evaluate --table
 
 ablations: collect  ## train and evaluate what config/train/ablations.txt lists; TASK=reach
 	@set -f; grep -v '^#' config/train/ablations.txt | while read -r name options; do \

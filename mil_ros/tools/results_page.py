@@ -60,8 +60,15 @@ _FOOTNOTE = """\
     `25_osil_origins_zh.md` in github.com/asimfish/awesome_ICL, not from the paper itself.
 """
 _PLOTS = {
-    'tasks.png': 'Success against the number of meta-training tasks',
-    'inner_steps.png': 'Success against the number of inner steps',
+    'tasks.png': (
+        'Success against the number of meta-training tasks',
+        'Each point is a training of its own, as short as those of the ablations; `make plots` '
+        'repeats them.',
+    ),
+    'inner_steps.png': (
+        'Success against the number of inner steps',
+        'A policy that was trained with one step takes more of them on the demonstration.',
+    ),
 }
 
 
@@ -82,8 +89,8 @@ def render(results: Results, plots: Sequence[Path]) -> str:
         parts.append(f'## Ablations\n\n{_ABLATIONS}')
         parts.append(_render_ablations(results))
     for plot in plots:
-        title = _PLOTS[plot.name]
-        parts.append(f'## {title}\n\n![{title}]({plot.as_posix()})\n')
+        title, text = _PLOTS[plot.name]
+        parts.append(f'## {title}\n\n{text}\n\n![{title}]({plot.as_posix()})\n')
     if '[^paper]' in ''.join(parts):
         parts.append(_FOOTNOTE)
     return '\n'.join(parts)

@@ -8,6 +8,7 @@ them together. One pass over memory then does what takes eager torch up to ten.
 from __future__ import annotations
 
 from collections.abc import Callable
+from inspect import signature
 import os
 import shutil
 from typing import Any
@@ -21,11 +22,16 @@ _COMPILERS = ('g++', 'clang++')
 
 
 def check_compiler() -> None:
-    """Refuse to go on without a C++ compiler.
+    """Refuse to go on with what cannot compile.
 
     Raises:
-        ConfigError: If there is none.
+        ConfigError: If torch is too old or there is no C++ compiler.
     """
+    if 'isolate_recompiles' not in signature(torch.compile).parameters:
+        raise ConfigError(
+            f'compiled is true, but torch is {torch.__version__}; expected one whose compile has '
+            'isolate_recompiles, install 2.13 or newer or train with --option compiled=false.'
+        )
     wanted = (os.environ['CXX'],) if 'CXX' in os.environ else _COMPILERS
     if not any(map(shutil.which, wanted)):
         raise ConfigError(

@@ -105,6 +105,14 @@ def test_missing_compiler_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
         check_compiler()
 
 
+def test_torch_that_is_too_old_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch, 'compile', lambda model, *, fullgraph=False: model)
+    with pytest.raises(
+        ConfigError, match=r'but torch is .*; expected one whose compile .*install 2\.13 or newer'
+    ):
+        check_compiler()
+
+
 def test_learned_image_context_cannot_be_compiled() -> None:
     with pytest.raises(ConfigError, match='compiled and image_context are both true; expected'):
         MilConfig(compiled=True, image_context=True)

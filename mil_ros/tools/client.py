@@ -51,7 +51,7 @@ class GraphClient:
         self.states: dict[str, DiagnosticStatus] = {}
         self.is_success = False
         self._frames: list[Image] | None = None
-        for topic in ('control/state', 'adaptation/report', 'guard/state'):
+        for topic in ('control/state', 'adaptation/report', 'guard/state', 'recorder/status'):
             self.node.create_subscription(
                 DiagnosticStatus,
                 f'/{topic}',

@@ -14,6 +14,7 @@ from lifecycle_msgs.msg import Transition
 
 from mil_ros.bringup import NODES
 from mil_ros.core.errors import MilError
+from mil_ros.core.meter import OK, SLOW
 from mil_ros.core.robot import RobotDescription
 from mil_ros.core.safety import RESET_COOLDOWN_S
 from mil_ros.core.types import Image
@@ -85,7 +86,7 @@ class Loop:
             write_contact_sheet(self._out / 'contact_sheet.png', self._endings[:_SHEET_PAIRS])
 
     def bring_up(self) -> None:
-        """Configure and activate what has a lifecycle, and wait until the guard lets commands in.
+        """Configure and activate what has a lifecycle; wait until guard and recorder are ready.
 
         Raises:
             MilError: If that does not come about; names what was waited for.
@@ -99,6 +100,12 @@ class Loop:
             _READY_TIMEOUT_S,
             'the guard to be ready',
         )
+        if 'recorder' in self._graph.names:
+            self.client.wait(self._is_recordable, _READY_TIMEOUT_S, 'the recorder to hear the arm')
+
+    def _is_recordable(self) -> bool:
+        topics, heard = self._robot.topics, self.client.values('recorder/status')
+        return all(heard.get(t) in (OK, SLOW) for t in (topics.image, topics.joint_states))
 
     def attempt(self, episode: Episode) -> None:
         """Take an episode through; show the task again if a node refuses what it was shown.

@@ -95,7 +95,7 @@ plots: collect  ## train and evaluate what the plots of docs/results.md show; TA
 	    --json docs/results/tasks/$(FAMILY)-$$tasks.json; \
 	done
 	@set -e; for steps in $(PLOT_INNER_STEPS); do \
-	  $(MIL) evaluate runs/$(FAMILY)/last.safetensors --inner-steps $$steps --seed 1 \
+	  $(MIL) evaluate runs/$(FAMILY)-tasks-800/last.safetensors --inner-steps $$steps --seed 1 \
 	    --trials $(ABLATION_TRIALS) --json docs/results/inner_steps/$(FAMILY)-$$steps.json; \
 	done
 	$(MIL) evaluate --table

@@ -11,9 +11,10 @@ from rclpy.node import Node
 
 from mil_ros.core.errors import ConfigError, OrderError
 from mil_ros.core.safety import GuardState
-from mil_ros.ros.node import COMMAND, LATCHED
+from mil_ros.ros.node import COMMAND, LATCHED, name_rivals, NAMELESS
 
 _PATIENCE_S = 5.0  # until the guard is found, should both have just been started
+_NAME_PATIENCE_S = 1.0
 _POLL_S = 0.05
 _CLOSED = (GuardState.FAULT, GuardState.WAITING, GuardState.DISABLED)
 
@@ -46,17 +47,19 @@ class GuardLink:
         self._jog.publish(message)
 
     def check_alone(self) -> None:
-        """Raise `ConfigError` if somebody else commands in the policy's name."""
-        topic, own = self._jog.topic_name, self._node.get_fully_qualified_name()
-        if self._node.count_publishers(topic) <= 1:
-            return
-        infos = self._node.get_publishers_info_by_topic(topic)
-        names = [f'{i.node_namespace.rstrip("/")}/{i.node_name}' for i in infos]
-        others = [name for name in names if name != own] or ['another control node']
-        raise ConfigError(
-            f'{" and ".join(others)} may publish on {topic} too, expected this node alone; end '
-            'it (one that was killed is forgotten after some seconds).'
-        )
+        """Raise `ConfigError` if somebody else commands in the policy's name.
+
+        Waits a little for that node's own name, as a transition may.
+        """
+        end_s = time.monotonic() + _NAME_PATIENCE_S
+        while rivals := name_rivals(self._node, self._jog.topic_name):
+            if NAMELESS not in rivals or time.monotonic() > end_s:
+                raise ConfigError(
+                    f'{" and ".join(rivals)} may publish on {self._jog.topic_name} too, expected '
+                    'this node alone; end it (one that was killed is forgotten after some '
+                    'seconds).'
+                )
+            time.sleep(_POLL_S)
 
     def await_guard(self) -> None:
         """Wait a little until the guard listens.

@@ -41,6 +41,7 @@ from mil_ros.ros.node import (
     add_trigger,
     COMMAND,
     LATCHED,
+    name_rivals,
     NEWEST,
     now_ns,
     run_node,
@@ -189,13 +190,9 @@ class GuardNode(TappingNode):
         """Nobody else may command the arm."""
         topic = self.robot.topics.command
         reason = ''
-        if self.count_publishers(topic) > 1:
-            own = self.get_fully_qualified_name()
-            infos = self.get_publishers_info_by_topic(topic)
-            names = [f'{i.node_namespace.rstrip("/")}/{i.node_name}' for i in infos]
-            others = [name for name in names if name != own] or ['another guard']
+        if rivals := name_rivals(self, topic):
             reason = (
-                f'{" and ".join(others)} may publish on {topic} too, expected this guard alone; '
+                f'{" and ".join(rivals)} may publish on {topic} too, expected this guard alone; '
                 'end that node.'
             )
         self.guard.on_obstacle(_RIVAL, reason, time.monotonic())

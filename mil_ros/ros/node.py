@@ -38,6 +38,7 @@ COMMAND = QoSProfile(depth=1, reliability=ReliabilityPolicy.RELIABLE)
 NEWEST = QoSProfile(
     depth=1, history=HistoryPolicy.KEEP_LAST, reliability=ReliabilityPolicy.BEST_EFFORT
 )
+NAMELESS = 'a node that has not told its name yet'
 _WAKE_S = 0.1  # how late a signal may be noticed by an idle node
 
 
@@ -190,6 +191,19 @@ def survive_wrong_order(node: LifecycleNode) -> None:
             return response
 
     service.callback = answer
+
+
+def name_rivals(node: Node, topic: str) -> list[str]:
+    """Return who else may publish on a topic, by name; empty if nobody else does.
+
+    The middleware finds a publisher a little before the name of its node.
+    """
+    if node.count_publishers(topic) <= 1:
+        return []
+    infos = node.get_publishers_info_by_topic(topic)
+    names = [f'{i.node_namespace.rstrip("/")}/{i.node_name}' for i in infos]
+    others = [name for name in names if name != node.get_fully_qualified_name()]
+    return [NAMELESS if 'UNKNOWN' in name else name for name in others or ['a node of this name']]
 
 
 def now_ns(node: Node) -> int:

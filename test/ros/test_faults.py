@@ -127,7 +127,7 @@ def test_interrupting_the_demo_ends_every_process(tmp_path: Path) -> None:
     time.sleep(4.0)  # in the middle of an episode, or of starting up: both must end well
     demo.send_signal(signal.SIGINT)
     _, errors = demo.communicate(timeout=2 * PATIENCE_S)
-    assert demo.returncode == 130
+    assert demo.returncode == 130, errors
     assert 'stopped by Ctrl-C' in errors
     assert 'Traceback' not in errors
     _, alive = psutil.wait_procs(children, timeout=PATIENCE_S)

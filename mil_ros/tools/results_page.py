@@ -50,7 +50,8 @@ hold each figure and how the trials were run; `mil evaluate --json` wrote them, 
 _ABLATIONS = """\
 Each row is a training of its own with that option of the configuration changed, much shorter than
 those above so that differences show. *Points* are those of success against the row in which
-nothing was changed. `make ablations` trains and evaluates them.
+nothing was changed; with one training for each row, some points may be chance. `make ablations`
+trains and evaluates them.
 """
 _FOOTNOTE = """\
 [^paper]: Simulated pushing of Finn et al., *One-Shot Visual Imitation Learning via

@@ -18,7 +18,7 @@ from mil_ros.core.robot import RobotDescription
 from mil_ros.core.types import Vector
 from mil_ros.data.joint_reader import JointReader
 from mil_ros.data.messages import stamp_ns
-from mil_ros.ros.node import LATCHED, NEWEST, now_ns
+from mil_ros.ros.node import JOINT_STATES, LATCHED, NEWEST, now_ns
 from mil_ros.ros.waiting import wait_until
 
 _FIRST_S = 2.0  # how long the first messages may take to come
@@ -48,7 +48,7 @@ class ArmWatch:
         self._joints_at_s = self._deadman_at_s = -math.inf
         self._joints = JointReader(self._robot.joint_names)
         create = self._node.create_subscription
-        self._fast = [create(JointState, topic, self._on_joints, NEWEST)]
+        self._fast = [create(JointState, topic, self._on_joints, JOINT_STATES)]
         if self._robot.guard.deadman:
             self._fast.append(create(Bool, '/teleop/deadman', self._on_deadman, NEWEST))
         await wait_until(

@@ -40,6 +40,7 @@ from mil_ros.ros.kinematics import ToolKinematics
 from mil_ros.ros.node import (
     add_trigger,
     COMMAND,
+    JOINT_STATES,
     LATCHED,
     name_rivals,
     NEWEST,
@@ -106,7 +107,7 @@ class GuardNode(TappingNode):
         topics = self.robot.topics
         for source, topic in SOURCES.items():
             self.create_subscription(JointJog, topic, partial(self._on_jog, source), COMMAND)
-        self._joint_states = self.tap(JointState, topics.joint_states, NEWEST)
+        self._joint_states = self.tap(JointState, topics.joint_states, JOINT_STATES)
         self._statuses = self.tap(ServoStatus, topics.servo_status, NEWEST)
         self.create_subscription(String, topics.robot_description, self._on_urdf, LATCHED)
         if self.robot.tool.link:
@@ -138,13 +139,15 @@ class GuardNode(TappingNode):
         if is_news:
             self._tick()  # a fresh command need not wait for its turn
 
-    def _on_joints(self, data: bytes) -> None:
+    def _on_joints(self, data: bytes) -> bool:
+        """Take a message, and tell whether it is of the arm; silence of the arm is watched."""
         sample = self._joints.read(data)
         if sample is None or sample.velocities is None:
-            return  # another publisher's joints (a gripper, say); silence of ours is watched
+            return False  # another publisher's joints (a gripper, say)
         if np.isfinite(sample.positions).all() and np.isfinite(sample.velocities).all():
             age_s = (now_ns(self) - sample.stamp_ns) / 1e9
             self.guard.on_joint_state(sample.positions, sample.velocities, time.monotonic(), age_s)
+        return True
 
     def _on_servo(self, data: bytes) -> None:
         self._servo_at_s = time.monotonic()
@@ -220,8 +223,9 @@ class GuardNode(TappingNode):
 
     def _fetch(self) -> None:
         """Take the newest of what comes all the time: once a tick is enough."""
-        for data, _ in self._joint_states.fetch():
-            self._on_joints(data)
+        for data, _ in reversed(list(self._joint_states.fetch())):
+            if self._on_joints(data):
+                break
         for data, _ in self._statuses.fetch():
             self._on_servo(data)
 

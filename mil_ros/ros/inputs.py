@@ -15,7 +15,7 @@ from mil_ros.core.robot import RobotDescription
 from mil_ros.core.types import Observation, Vector
 from mil_ros.data.joint_reader import JointReader
 from mil_ros.data.messages import image_to_rgb, joints_in_order, stamp_ns
-from mil_ros.ros.node import NEWEST, now_ns
+from mil_ros.ros.node import JOINT_STATES, NEWEST, now_ns
 
 
 class Inputs:
@@ -42,7 +42,9 @@ class Inputs:
         self._foreign: Any = None  # joint states without our joints
         self._subscriptions = (
             node.create_subscription(Image, topics.image, self._on_image, NEWEST),
-            node.create_subscription(JointState, topics.joint_states, self._on_joints, NEWEST),
+            node.create_subscription(
+                JointState, topics.joint_states, self._on_joints, JOINT_STATES
+            ),
         )
 
     def destroy(self) -> None:

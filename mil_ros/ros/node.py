@@ -38,6 +38,10 @@ COMMAND = QoSProfile(depth=1, reliability=ReliabilityPolicy.RELIABLE)
 NEWEST = QoSProfile(
     depth=1, history=HistoryPolicy.KEEP_LAST, reliability=ReliabilityPolicy.BEST_EFFORT
 )
+# Whoever shares the topic with the arm (a gripper, say) must not push its message out.
+JOINT_STATES = QoSProfile(
+    depth=20, history=HistoryPolicy.KEEP_LAST, reliability=ReliabilityPolicy.BEST_EFFORT
+)
 NAMELESS = 'a node that has not told its name yet'
 _WAKE_S = 0.1  # how late a signal may be noticed by an idle node
 

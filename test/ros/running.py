@@ -9,7 +9,7 @@ import time
 from sensor_msgs.msg import JointState
 
 from mil_ros.core.robot import load_robot, RobotDescription
-from mil_ros.ros.node import NEWEST
+from mil_ros.ros.node import JOINT_STATES
 from mil_ros.tools.bench.stops.rig import PATIENCE_S as STOP_PATIENCE_S
 from mil_ros.tools.bench.stops.rig import Repetition
 from mil_ros.tools.client import GraphClient
@@ -34,11 +34,13 @@ class RunningGraph:
     def measure_speed(self, count: int = 10) -> float:
         """Return the speed of the fastest joint in the next joint states, in rad/s."""
         speeds: list[float] = []
+
+        def listen(message: JointState) -> None:
+            if self.robot.joint_names[0] in message.name:  # others may share the topic
+                speeds.append(max(map(abs, message.velocity)))
+
         subscription = self.client.node.create_subscription(
-            JointState,
-            self.robot.topics.joint_states,
-            lambda message: speeds.append(max(map(abs, message.velocity))),
-            NEWEST,
+            JointState, self.robot.topics.joint_states, listen, JOINT_STATES
         )
         self.spin_until(lambda: len(speeds) >= count, 'joint states')
         self.client.node.destroy_subscription(subscription)

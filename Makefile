@@ -35,7 +35,7 @@ endif
 .PHONY: help setup demo test lint types format collect train baselines ablations plots clean
 
 help:  ## list the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup:  ## make .venv with everything in it; PYTHON=/path/to/python3.12 chooses the Python
 	@PYTHON='$(PYTHON)' python3 bootstrap/bootstrap.py

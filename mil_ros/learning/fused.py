@@ -1,8 +1,8 @@
-"""Functions compiled together with their first and their second derivative.
+"""Compiling what has to be differentiated twice.
 
 PyTorch compiles a function with its gradient, but not with the gradient of that gradient, which
-MAML needs. Here each order is a function of its own, compiled by itself; autograd only strings
-them together. One pass over memory then does what takes eager torch up to ten.
+MAML needs. Here a value and each of its derivatives are functions of their own, compiled one by
+one; autograd only strings them together.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ def check_order() -> None:
 
 
 class Compiled:
-    """A function of tensors without derivatives, compiled for each shape that it is called with.
+    """A function of tensors without derivatives, compiled for each layout that it is called with.
 
     What torch would check before every call takes as long as the calls that it is used for here,
     so all that may differ between two calls is told apart here: the layout of the tensors.

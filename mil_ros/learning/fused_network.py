@@ -97,43 +97,34 @@ def _update(clip: float) -> tuple[Compiled, Compiled]:
     return Compiled(step), Compiled(pull)
 
 
-class _LayOut(torch.autograd.Function):
-    """Weights (B, O, C, K, K) in another precision, with the channels of each place together."""
+class _Layout(torch.autograd.Function):
+    """Weights (B, O, C, K, K) in another precision, with or without the channels last in memory.
+
+    Its adjoint is its inverse but for the precision.
+    """
 
     @staticmethod
-    def forward(ctx: Any, weight: Tensor, precision: torch.dtype) -> Tensor:
-        ctx.precision = weight.dtype
-        laid: Tensor = _change_layout(precision, 'channels last')(weight)
+    def forward(
+        ctx: Any, weight: Tensor, precision: torch.dtype, is_channels_last: bool
+    ) -> Tensor:
+        ctx.back = weight.dtype, not is_channels_last
+        laid: Tensor = _change_layout(precision, is_channels_last)(weight)
         return laid
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
-        return _LayBack.apply(*gradients, ctx.precision), None
-
-
-class _LayBack(torch.autograd.Function):
-    """The adjoint of `_LayOut`, which is its inverse but for the precision."""
-
-    @staticmethod
-    def forward(ctx: Any, weight: Tensor, precision: torch.dtype) -> Tensor:
-        ctx.precision = weight.dtype
-        laid: Tensor = _change_layout(precision, 'contiguous')(weight)
-        return laid
-
-    @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
-        return _LayOut.apply(*gradients, ctx.precision), None
+        return _Layout.apply(*gradients, *ctx.back), None, None
 
 
 def _lay_out(weight: Tensor, precision: torch.dtype) -> Tensor:
-    laid: Tensor = _LayOut.apply(weight, precision)
+    laid: Tensor = _Layout.apply(weight, precision, True)
     return laid
 
 
 @cache
-def _change_layout(precision: torch.dtype, layout: str) -> Compiled:
-    order = (0, 1, 3, 4, 2) if layout == 'channels last' else (0, 1, 2, 3, 4)
-    back = (0, 1, 4, 2, 3) if layout == 'channels last' else order
+def _change_layout(precision: torch.dtype, is_channels_last: bool) -> Compiled:
+    order = (0, 1, 3, 4, 2) if is_channels_last else (0, 1, 2, 3, 4)
+    back = (0, 1, 4, 2, 3) if is_channels_last else order
     return Compiled(lambda x: x.to(precision).permute(order).contiguous().permute(back))
 
 

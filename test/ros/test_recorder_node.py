@@ -316,7 +316,7 @@ def test_a_stalled_topic_is_reported_within_a_second_and_fails_the_verdict(rig: 
     ages_s = [let_images_stall(rig)]
     while ages_s[-1] >= 1.0 and len(ages_s) < 5:
         ages_s.append(let_images_stall(rig))
-    assert 0.5 < ages_s[-1] < 1.0, ages_s
+    assert 0.5 <= ages_s[-1] < 1.0, ages_s
     rig.wait(lambda: rig.value(IMAGE) != 'STALLED', 'the recovery')
     is_saved, answer = rig.call('stop')
     assert is_saved, 'a rejected episode is saved all the same'

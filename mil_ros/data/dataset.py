@@ -217,7 +217,7 @@ class Dataset:
         try:
             records = np.load(path, mmap_mode='r', allow_pickle=False)
             data = TaskData(
-                records['images'],
+                np.asarray(records['images']),  # still mapped, but quicker to index
                 np.array(records['joint_positions']),
                 np.array(records['joint_velocities']),
             )

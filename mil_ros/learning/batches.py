@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -137,25 +138,17 @@ def _spread_frames(rng: np.random.Generator, steps: int, frames: int) -> NDArray
 def _read(
     dataset: Dataset, normaliser: Normaliser, draws: tuple[_Frames, ...], keeps_bytes: bool
 ) -> Batch:
-    tasks = []
+    parts: list[tuple[NDArray[Any], ...]] = []
     for task, demos in draws:
         data = dataset.load(task)
-        parts = [
-            (
-                data.images[k, at],
-                data.joint_positions[k, at],
-                data.joint_velocities[k, at],
-                np.broadcast_to(
-                    final_pose(data.joint_positions[k]), (len(at), len(normaliser.state_mean))
-                ),
-            )
-            for k, at in demos
-        ]
-        tasks.append([np.concatenate(arrays) for arrays in zip(*parts, strict=True)])
+        for k, at in demos:
+            positions = data.joint_positions[k]
+            final = np.broadcast_to(final_pose(positions), (len(at), len(normaliser.state_mean)))
+            parts.append((data.images[k, at], positions[at], data.joint_velocities[k, at], final))
     device = normaliser.state_mean.device
-    stacked = (torch.from_numpy(np.stack(arrays)) for arrays in zip(*tasks, strict=True))
-    on_device = (tensor.to(device) for tensor in stacked)
-    return normaliser.to_batch(*on_device, keeps_bytes=keeps_bytes)
+    joined = (torch.from_numpy(np.concatenate(arrays)) for arrays in zip(*parts, strict=True))
+    by_task = (tensor.view(len(draws), -1, *tensor.shape[1:]).to(device) for tensor in joined)
+    return normaliser.to_batch(*by_task, keeps_bytes=keeps_bytes)
 
 
 def final_pose(joint_positions: NDArray[np.float32]) -> NDArray[np.float32]:

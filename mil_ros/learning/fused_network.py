@@ -14,7 +14,6 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn import functional
 
 from mil_ros.learning.config import MilConfig
 from mil_ros.learning.fused import check_order, Compiled
@@ -39,7 +38,7 @@ def features(params: Params, images: Tensor, config: MilConfig) -> Tensor:
         rows, columns = ((n + stride - 1) // stride for n in (rows, columns))
         if i == 0:
             by_patch = weight.permute(0, 3, 4, 2, 1).reshape(tasks, -1, filters).to(precision)
-            y = torch.bmm(_cut_patches(kernel, stride, precision)(x), by_patch)
+            y = torch.bmm(_cut_patches(x, kernel, stride, precision), by_patch)
             y = y.view(tasks, frames, rows * columns, filters).permute(1, 2, 0, 3)
         else:
             x = convolve(x, _lay_out(weight, precision), stride)
@@ -128,17 +127,31 @@ def _change_layout(precision: torch.dtype, is_channels_last: bool) -> Compiled:
     return Compiled(lambda x: x.to(precision).permute(order).contiguous().permute(back))
 
 
-@cache
-def _cut_patches(kernel: int, stride: int, precision: torch.dtype) -> Compiled:
+def _cut_patches(images: Tensor, kernel: int, stride: int, precision: torch.dtype) -> Tensor:
     """Cut images (B, T, H, W, 3) into what each place of a padded convolution sees."""
+    tasks, frames, rows, columns, channels = images.shape
+    margin = kernel // 2
+    padded = images.new_zeros(
+        (tasks, frames, rows + 2 * margin, columns + 2 * margin, channels), dtype=precision
+    )
+    padded[:, :, margin : margin + rows, margin : margin + columns] = _scale(precision)(images)
+    patches: Tensor = _unfold(kernel, stride)(padded)
+    return patches
 
-    def cut(images: Tensor) -> Tensor:
-        padding = kernel // 2
-        if images.dtype == torch.uint8:
-            images = images.float() / 255.0
-        x = functional.pad(images.to(precision), (0, 0, padding, padding, padding, padding))
-        x = x.unfold(2, kernel, stride).unfold(3, kernel, stride)
+
+@cache
+def _scale(precision: torch.dtype) -> Compiled:
+    def scale(images: Tensor) -> Tensor:
+        return (images.float() / 255.0 if images.dtype == torch.uint8 else images).to(precision)
+
+    return Compiled(scale)
+
+
+@cache
+def _unfold(kernel: int, stride: int) -> Compiled:
+    def unfold(padded: Tensor) -> Tensor:
+        x = padded.unfold(2, kernel, stride).unfold(3, kernel, stride)
         x = x.permute(0, 1, 2, 3, 5, 6, 4)  # (B, T, H', W', K, K, 3)
-        return x.reshape(len(images), -1, 3 * kernel**2)
+        return x.reshape(len(padded), -1, padded.shape[-1] * kernel**2)
 
-    return Compiled(cut)
+    return Compiled(unfold)

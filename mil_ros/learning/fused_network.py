@@ -18,7 +18,7 @@ from torch import Tensor
 from mil_ros.learning.config import MilConfig
 from mil_ros.learning.fused import check_order, Compiled
 from mil_ros.learning.fused_kernels import activate, is_positive, soft_argmax
-from mil_ros.learning.kernels import convolve
+from mil_ros.learning.fused_layers import convolve, convolve_images
 
 Params = dict[str, Tensor]
 
@@ -32,16 +32,15 @@ def features(params: Params, images: Tensor, config: MilConfig) -> Tensor:
     precision = getattr(torch, config.precision)
     last = len(config.strides) - 1
     x = images
-    for i, (kernel, stride) in enumerate(zip(config.kernels, config.strides, strict=True)):
+    for i, stride in enumerate(config.strides):
         weight, filters = params[f'conv{i}.weight'], config.filters[i]
         bias, offset = params[f'conv{i}.bias'], params[f'norm{i}.beta']
         rows, columns = ((n + stride - 1) // stride for n in (rows, columns))
         if i == 0:
-            by_patch = weight.permute(0, 3, 4, 2, 1).reshape(tasks, -1, filters).to(precision)
-            y = torch.bmm(_cut_patches(x, kernel, stride, precision), by_patch)
+            y = convolve_images(x, weight, stride, precision)
             y = y.view(tasks, frames, rows * columns, filters).permute(1, 2, 0, 3)
         else:
-            x = convolve(x, _lay_out(weight, precision), stride)
+            x = convolve(x, weight, stride)
             y = x.permute(0, 2, 3, 1).reshape(frames, rows * columns, tasks, filters)
         y = activate(y, bias, offset, bias.dtype if i == last else precision)
         x = y.view(frames, rows, columns, tasks * filters).permute(0, 3, 1, 2)
@@ -94,64 +93,3 @@ def _update(clip: float) -> tuple[Compiled, Compiled]:
         return (*by_sizes, *by_g)
 
     return Compiled(step), Compiled(pull)
-
-
-class _Layout(torch.autograd.Function):
-    """Weights (B, O, C, K, K) in another precision, with or without the channels last in memory.
-
-    Its adjoint is its inverse but for the precision.
-    """
-
-    @staticmethod
-    def forward(
-        ctx: Any, weight: Tensor, precision: torch.dtype, is_channels_last: bool
-    ) -> Tensor:
-        ctx.back = weight.dtype, not is_channels_last
-        laid: Tensor = _change_layout(precision, is_channels_last)(weight)
-        return laid
-
-    @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
-        return _Layout.apply(*gradients, *ctx.back), None, None
-
-
-def _lay_out(weight: Tensor, precision: torch.dtype) -> Tensor:
-    laid: Tensor = _Layout.apply(weight, precision, True)
-    return laid
-
-
-@cache
-def _change_layout(precision: torch.dtype, is_channels_last: bool) -> Compiled:
-    order = (0, 1, 3, 4, 2) if is_channels_last else (0, 1, 2, 3, 4)
-    back = (0, 1, 4, 2, 3) if is_channels_last else order
-    return Compiled(lambda x: x.to(precision).permute(order).contiguous().permute(back))
-
-
-def _cut_patches(images: Tensor, kernel: int, stride: int, precision: torch.dtype) -> Tensor:
-    """Cut images (B, T, H, W, 3) into what each place of a padded convolution sees."""
-    tasks, frames, rows, columns, channels = images.shape
-    margin = kernel // 2
-    padded = images.new_zeros(
-        (tasks, frames, rows + 2 * margin, columns + 2 * margin, channels), dtype=precision
-    )
-    padded[:, :, margin : margin + rows, margin : margin + columns] = _scale(precision)(images)
-    patches: Tensor = _unfold(kernel, stride)(padded)
-    return patches
-
-
-@cache
-def _scale(precision: torch.dtype) -> Compiled:
-    def scale(images: Tensor) -> Tensor:
-        return (images.float() / 255.0 if images.dtype == torch.uint8 else images).to(precision)
-
-    return Compiled(scale)
-
-
-@cache
-def _unfold(kernel: int, stride: int) -> Compiled:
-    def unfold(padded: Tensor) -> Tensor:
-        x = padded.unfold(2, kernel, stride).unfold(3, kernel, stride)
-        x = x.permute(0, 1, 2, 3, 5, 6, 4)  # (B, T, H', W', K, K, 3)
-        return x.reshape(len(padded), -1, padded.shape[-1] * kernel**2)
-
-    return Compiled(unfold)

@@ -35,6 +35,21 @@ def convolve(x: Tensor, weight: Tensor, stride: int) -> Tensor:
     return result
 
 
+def gradient_by_weight(gradient: Tensor, x: Tensor, shape: torch.Size) -> Tensor:
+    """Return the gradient by the weights of `convolve` with stride 1, (B, O, C, K, K).
+
+    Args:
+        gradient: By what `convolve` returns, (T, B * O, H, W).
+        x: Images, (T, B * C, H, W).
+        shape: Of the weights.
+    """
+    tasks, filters, channels, kernel, _ = shape
+    like = x.new_empty(tasks * filters, channels, kernel, kernel)
+    like = like.contiguous(memory_format=torch.channels_last)
+    result: Tensor = _WeightGradient.apply(gradient, x, like, (1, kernel // 2, tasks))
+    return result.view(shape)
+
+
 def normalise(x: Tensor) -> Tensor:
     """Normalise each frame over places and channels jointly, without gain (layer norm).
 

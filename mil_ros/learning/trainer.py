@@ -29,6 +29,7 @@ from mil_ros.learning.checkpoint import (
 from mil_ros.learning.checks import check_dataset, check_same_training
 from mil_ros.learning.config import MilConfig
 from mil_ros.learning.fused import check_compiler
+from mil_ros.learning.fused_layers import summing_gradients
 from mil_ros.learning.inner_step import Batch, init_step_sizes, Losses, meta_loss
 from mil_ros.learning.network import init_params, Params
 
@@ -132,7 +133,8 @@ class Trainer:
                 {'params': list(group.values()), 'lr': rate, 'initial_lr': rate}
                 for group, rate in zip(groups, rates, strict=True)
                 if group
-            ]
+            ],
+            fused=self.device.type != 'meta',
         )
 
     def run(
@@ -267,7 +269,8 @@ class Trainer:
         for first in range(0, len(demos), self._chunk):
             tasks = slice(first, first + self._chunk)
             losses = self._compute_losses(demos[tasks], trials[tasks])
-            (losses.objective.sum() / self.config.meta_batch).backward()
+            with summing_gradients():
+                (losses.objective.sum() / self.config.meta_batch).backward()
             sums = [losses.objective.sum(), losses.action.sum(), losses.before.sum()]
             measured += torch.stack(sums).detach() / self.config.meta_batch
         post, action, pre = self._add_up(measured)

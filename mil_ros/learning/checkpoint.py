@@ -18,6 +18,8 @@ from mil_ros.learning.batches import Normaliser
 from mil_ros.learning.config import MilConfig
 from mil_ros.learning.network import Params
 
+_MOMENTS = ('exp_avg', 'exp_avg_sq')
+
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Checkpoint:
@@ -114,16 +116,21 @@ def moments_of(optimiser: torch.optim.Adam, names: list[str]) -> Params:
         f'{name}:{kind}': state[i][kind]
         for i, name in enumerate(names)
         if i in state
-        for kind in ('step', 'exp_avg', 'exp_avg_sq')
+        for kind in ('step', *_MOMENTS)
     }
 
 
 def restore_moments(optimiser: torch.optim.Adam, names: list[str], moments: Params) -> None:
     """Put back what `moments_of` returned."""
     document = optimiser.state_dict()
+    leaves = [leaf for group in optimiser.param_groups for leaf in group['params']]
     document['state'] = {
-        i: {kind: moments[f'{name}:{kind}'] for kind in ('step', 'exp_avg', 'exp_avg_sq')}
-        for i, name in enumerate(names)
+        i: {
+            'step': moments[f'{name}:step'],
+            # In the order in memory that the parameter has, which fused Adam relies on
+            **{kind: torch.empty_like(leaf).copy_(moments[f'{name}:{kind}']) for kind in _MOMENTS},
+        }
+        for i, (name, leaf) in enumerate(zip(names, leaves, strict=True))
         if f'{name}:step' in moments
     }
     optimiser.load_state_dict(document)

@@ -19,6 +19,14 @@ from torch import Tensor
 from mil_ros.core.errors import ConfigError
 
 _COMPILERS = ('g++', 'clang++')
+# Nothing is checked before a call, and what several sums need is computed anew for each: to write
+# it down and read it again takes longer.
+_OPTIONS = {
+    'guard_filter_fn': torch.compiler.skip_all_guards_unsafe,
+    'realize_reads_threshold': 1000,
+    'realize_opcount_threshold': 1000,
+    'realize_acc_reads_threshold': 1000,
+}
 
 
 def check_compiler() -> None:
@@ -71,7 +79,7 @@ class Compiled:
                 fullgraph=True,
                 dynamic=False,
                 isolate_recompiles=True,
-                options={'guard_filter_fn': torch.compiler.skip_all_guards_unsafe},
+                options=_OPTIONS,
             )
         with torch.no_grad():
             return compiled(*inputs)

@@ -34,6 +34,11 @@ def summing_gradients() -> Iterator[None]:
         _summing.clear()
 
 
+def lay_out(param: Tensor) -> Tensor:
+    """Return a parameter as convolutions read it fastest: weights with the channels last."""
+    return param.contiguous(memory_format=torch.channels_last) if param.dim() == 4 else param
+
+
 def convolve(x: Tensor, weight: Tensor, stride: int) -> Tensor:
     """Convolve the images of each task with its weights, padded by half a kernel.
 
@@ -49,8 +54,8 @@ def convolve(x: Tensor, weight: Tensor, stride: int) -> Tensor:
     if is_shared and stride == 1 and weight.shape[-1] % 2 == 1:
         result: Tensor = _SharedConvolution.apply(x, weight, False)
         return result
-    laid: Tensor = _Layout.apply(weight, x.dtype, True)
-    return convolve_by_task(x, laid, stride)
+    cast: Tensor = _Cast.apply(weight, x.dtype)
+    return convolve_by_task(x, cast, stride)
 
 
 def convolve_images(images: Tensor, weight: Tensor, stride: int, precision: torch.dtype) -> Tensor:
@@ -98,7 +103,7 @@ class _SharedConvolution(torch.autograd.Function):
                 by_weight = _sum_by_weight(after, before, weight)
             else:
                 by_task = gradient_by_weight(after, before, weight.shape)
-                by_weight = _Layout.apply(by_task, weight.dtype, False)
+                by_weight = _Cast.apply(by_task, weight.dtype)
         return by_x, by_weight, None
 
 
@@ -142,32 +147,26 @@ def _sum_by_weight(g: Tensor, x: Tensor, weight: Tensor) -> Tensor:
         1,
         [False, True, False],
     )[1]
-    return (total.to(weight.dtype).contiguous() / tasks).expand(weight.shape)
+    return (total.to(weight.dtype) / tasks).expand(weight.shape)
 
 
-class _Layout(torch.autograd.Function):
-    """Weights (B, O, C, K, K) in another precision, with or without the channels last in memory.
-
-    Its adjoint is its inverse but for the precision.
-    """
+class _Cast(torch.autograd.Function):
+    """Weights (B, O, C, K, K) in another precision, the channels last in memory."""
 
     @staticmethod
-    def forward(
-        ctx: Any, weight: Tensor, precision: torch.dtype, is_channels_last: bool
-    ) -> Tensor:
-        ctx.back = weight.dtype, not is_channels_last
-        laid: Tensor = _change_layout(precision, is_channels_last)(weight)
-        return laid
+    def forward(ctx: Any, weight: Tensor, precision: torch.dtype) -> Tensor:
+        ctx.precision = weight.dtype
+        cast: Tensor = _cast(precision)(weight)
+        return cast
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
-        return _Layout.apply(*gradients, *ctx.back), None, None
+        return _Cast.apply(*gradients, ctx.precision), None
 
 
 @cache
-def _change_layout(precision: torch.dtype, is_channels_last: bool) -> Compiled:
-    order = (0, 1, 3, 4, 2) if is_channels_last else (0, 1, 2, 3, 4)
-    back = (0, 1, 4, 2, 3) if is_channels_last else order
+def _cast(precision: torch.dtype) -> Compiled:
+    order, back = (0, 1, 3, 4, 2), (0, 1, 4, 2, 3)
     return Compiled(lambda x: x.to(precision).permute(order).contiguous().permute(back))
 
 

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from mil_ros.learning.config import MilConfig
 from mil_ros.learning.fused import check_order, Compiled
-from mil_ros.learning.fused_kernels import activate, is_positive, soft_argmax
+from mil_ros.learning.fused_kernels import activate, is_positive, locate
 from mil_ros.learning.fused_layers import convolve, convolve_images
 
 Params = dict[str, Tensor]
@@ -42,9 +42,11 @@ def features(params: Params, images: Tensor, config: MilConfig) -> Tensor:
         else:
             x = convolve(x, weight, stride)
             y = x.permute(0, 2, 3, 1).reshape(frames, rows * columns, tasks, filters)
-        y = activate(y, bias, offset, bias.dtype if i == last else precision)
-        x = y.view(frames, rows, columns, tasks * filters).permute(0, 3, 1, 2)
-    points = soft_argmax(y, params['temperature'], rows, columns)
+        if i == last:
+            points = locate(y, bias, offset, params['temperature'], rows, columns)
+        else:
+            y = activate(y, bias, offset)
+            x = y.view(frames, rows, columns, tasks * filters).permute(0, 3, 1, 2)
     return points.permute(2, 0, 1, 3).reshape(tasks, frames, -1)
 
 

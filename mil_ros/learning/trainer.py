@@ -29,7 +29,7 @@ from mil_ros.learning.checkpoint import (
 from mil_ros.learning.checks import check_dataset, check_same_training
 from mil_ros.learning.config import MilConfig
 from mil_ros.learning.fused import check_compiler
-from mil_ros.learning.fused_layers import summing_gradients
+from mil_ros.learning.fused_layers import lay_out, summing_gradients
 from mil_ros.learning.inner_step import Batch, init_step_sizes, Losses, meta_loss
 from mil_ros.learning.network import init_params, Params
 
@@ -119,7 +119,7 @@ class Trainer:
         self._chunk = chunk if self.device.type == 'cpu' else config.meta_batch
         self.normaliser = Normaliser.from_dataset(dataset).to(self.device)
         drawn = init_params(config) | init_encoder(config)  # on the CPU: the same on any device
-        params = {n: p.to(self.device) for n, p in drawn.items()}
+        params = {n: lay_out(p).to(self.device) for n, p in drawn.items()}
         step_sizes = init_step_sizes(params, config) if config.method == 'mil' else {}
         self.params = {n: p.requires_grad_() for n, p in params.items()}
         self.step_sizes = {n: s.requires_grad_() for n, s in step_sizes.items()}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 
@@ -22,31 +24,55 @@ from mil_ros.data.dataset import Dataset
 from mil_ros.learning import fused
 from mil_ros.learning.config import MilConfig
 from mil_ros.learning.fused import check_compiler, Compiled
+from mil_ros.learning.fused_layers import summing_gradients
 from mil_ros.learning.inner_step import meta_loss
-from mil_ros.learning.network import features, Params
+from mil_ros.learning.network import expand, features, Params
 from mil_ros.learning.trainer import Trainer
+
+Gradients = Callable[[], AbstractContextManager[None]]
 
 CONFIGS = {
     'full in two steps': replace(DEEP, inner_steps=2, gradient_clip=0.1),
     'video': replace(VIDEO, image_context=False),
+    'first order': replace(DEEP, first_order_share=1.0),
 }
+GRADIENTS = {'by task': nullcontext, 'summed': summing_gradients}
 
 
-def meta_gradient(config: MilConfig) -> Params:
+def meta_gradient(config: MilConfig, gradients: Gradients = nullcontext) -> Params:
     params = draw_params(config)
     sizes = draw_step_sizes(params, config)
     demo, trial = draw_batch(1, config), draw_batch(2, config)
-    loss = meta_loss(params, sizes, demo, trial, config).objective.sum()
-    return gradient_of(loss, {**params, **{f'step_size.{n}': size for n, size in sizes.items()}})
+    loss = meta_loss(params, sizes, demo, trial, config, step=0).objective.sum()
+    leaves = {**params, **{f'step_size.{n}': size for n, size in sizes.items()}}
+    with gradients():
+        return gradient_of(loss, leaves)
 
 
+@pytest.mark.parametrize('gradients', GRADIENTS.values(), ids=GRADIENTS)
 @pytest.mark.parametrize('config', CONFIGS.values(), ids=CONFIGS)
-def test_compiled_network_has_the_same_meta_gradient(config: MilConfig) -> None:
+def test_compiled_network_has_the_same_meta_gradient(
+    config: MilConfig, gradients: Gradients
+) -> None:
     expected = meta_gradient(config)
-    found = meta_gradient(replace(config, compiled=True))
+    found = meta_gradient(replace(config, compiled=True), gradients)
     assert all(gradient.abs().max() > 0 for name, gradient in expected.items() if 'conv' in name)
     for name, gradient in expected.items():
         torch.testing.assert_close(found[name], gradient, rtol=1e-9, atol=1e-11, msg=name)
+
+
+@pytest.mark.parametrize('gradients', GRADIENTS.values(), ids=GRADIENTS)
+def test_gradients_by_shared_weights_are_of_each_task_unless_summed(gradients: Gradients) -> None:
+    config = replace(DEEP, compiled=True)
+    weight, images = 'conv1.weight', draw_batch(1, config).images
+    found = {}
+    for is_compiled in (False, True):
+        params = expand(draw_params(config), len(images))
+        loss = features(params, images, replace(config, compiled=is_compiled)).square().sum()
+        with gradients():
+            found[is_compiled] = gradient_of(loss, {weight: params[weight]})[weight]
+    assert torch.allclose(found[True].sum(dim=0), found[False].sum(dim=0), rtol=1e-9)
+    assert torch.allclose(found[True], found[False], rtol=1e-9) == (gradients is nullcontext)
 
 
 def test_compiled_training_goes_on_where_another_has_stopped(

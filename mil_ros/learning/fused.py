@@ -8,21 +8,19 @@ one; autograd only strings them together.
 from __future__ import annotations
 
 from collections.abc import Callable
-from inspect import signature
 import os
 import shutil
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import _inductor, Tensor
+from torch.fx.experimental.proxy_tensor import make_fx
 
 from mil_ros.core.errors import ConfigError
 
 _COMPILERS = ('g++', 'clang++')
-# Nothing is checked before a call, and what several sums need is computed anew for each: to write
-# it down and read it again takes longer.
+# What several sums need is computed anew for each: to write it down and read it takes longer.
 _OPTIONS = {
-    'guard_filter_fn': torch.compiler.skip_all_guards_unsafe,
     'realize_reads_threshold': 1000,
     'realize_opcount_threshold': 1000,
     'realize_acc_reads_threshold': 1000,
@@ -35,10 +33,11 @@ def check_compiler() -> None:
     Raises:
         ConfigError: If torch is too old or there is no C++ compiler.
     """
-    if 'isolate_recompiles' not in signature(torch.compile).parameters:
+    unknown = [option for option in _OPTIONS if not hasattr(_inductor.config, option)]
+    if unknown:
         raise ConfigError(
-            f'compiled is true, but torch is {torch.__version__}; expected one whose compile has '
-            'isolate_recompiles, install 2.13 or newer or train with --option compiled=false.'
+            f'compiled is true, but torch is {torch.__version__}; expected one whose compiler has '
+            f'{unknown[0]}, install 2.13 or newer or train with --option compiled=false.'
         )
     wanted = (os.environ['CXX'],) if 'CXX' in os.environ else _COMPILERS
     if not any(map(shutil.which, wanted)):
@@ -59,8 +58,9 @@ def check_order() -> None:
 class Compiled:
     """A function of tensors without derivatives, compiled for each layout that it is called with.
 
-    What torch would check before every call takes as long as the calls that it is used for here,
-    so all that may differ between two calls is told apart here: the layout of the tensors.
+    What `torch.compile` checks before every call takes as long as the calls that it is used for
+    here, so the function is traced and handed to the compiler behind it. All that may differ
+    between two calls is told apart here: the layout of the tensors.
     """
 
     def __init__(self, function: Callable[..., Any]) -> None:
@@ -71,15 +71,11 @@ class Compiled:
     def __call__(self, *inputs: Tensor) -> Any:
         """Return what the function returns; the first call of a layout takes seconds."""
         layout = tuple((x.shape, x.stride(), x.dtype, x.device) for x in inputs)
-        compiled = self._by_layout.get(layout)
-        if compiled is None:
-            compile_one: Any = torch.compile  # its overloads lack an argument
-            compiled = self._by_layout[layout] = compile_one(
-                self._function,
-                fullgraph=True,
-                dynamic=False,
-                isolate_recompiles=True,
-                options=_OPTIONS,
-            )
         with torch.no_grad():
-            return compiled(*inputs)
+            compiled = self._by_layout.get(layout)
+            if compiled is None:
+                graph = make_fx(self._function)(*inputs)
+                compiled = _inductor.compile(graph, list(inputs), options=_OPTIONS)
+                self._by_layout[layout] = compiled
+            outputs = compiled(*inputs)
+        return tuple(outputs) if isinstance(outputs, list) else outputs

@@ -132,10 +132,11 @@ def test_missing_compiler_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_torch_that_is_too_old_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(torch, 'compile', lambda model, *, fullgraph=False: model)
-    with pytest.raises(
-        ConfigError, match=r'but torch is .*; expected one whose compile .*install 2\.13 or newer'
-    ):
+    monkeypatch.setitem(fused._OPTIONS, 'some_later_option', 1)
+    message = (
+        r'but torch is .*; expected one whose compiler has some_later_option, install 2\.13 or'
+    )
+    with pytest.raises(ConfigError, match=message):
         check_compiler()
 
 

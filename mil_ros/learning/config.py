@@ -76,8 +76,8 @@ class MilConfig:
         gradient_clip: Bound on each element of the inner gradient.
         outer_clip: Bound on the norm of the outer gradient.
         precision: Of the convolutions in training; the rest, and the robot, use float32.
-        compiled: Whether training compiles the network, in half a minute; a step then takes six
-            tenths of the time.
+        compiled: Whether training compiles the network, in half a minute; a step then takes two
+            thirds of the time.
         seed: Of initialisation and sampling.
     """
 

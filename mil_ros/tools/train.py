@@ -72,26 +72,26 @@ def run(args: argparse.Namespace) -> int:
 
     torch.set_num_threads(args.threads)
     device = _choose_device(args.device)
-    rank = _join_processes(device)
-    dataset = open_datasets(args.data)
-    config = MilConfig(
-        image_height=dataset.info.image_height,
-        image_width=dataset.info.image_width,
-        joints=len(dataset.info.joint_names),
-        steps=args.steps,
-        seed=args.seed,
-    ).with_options(args.option)
-    trainer = Trainer(dataset, config, device)
-    checkpoint = args.out / 'last.safetensors'
-    if checkpoint.exists():
-        trainer.resume(checkpoint)
-    elif args.start_from is not None:
-        trainer.start_from(args.start_from)
-    if rank == 0:
-        summary = _train(args, trainer, checkpoint)
-        print_json(summary, args.json)
-    else:
-        trainer.run(checkpoint, lambda _: None)
+    with _joined_processes(device) as rank:
+        dataset = open_datasets(args.data)
+        config = MilConfig(
+            image_height=dataset.info.image_height,
+            image_width=dataset.info.image_width,
+            joints=len(dataset.info.joint_names),
+            steps=args.steps,
+            seed=args.seed,
+        ).with_options(args.option)
+        trainer = Trainer(dataset, config, device)
+        checkpoint = args.out / 'last.safetensors'
+        if checkpoint.exists():
+            trainer.resume(checkpoint)
+        elif args.start_from is not None:
+            trainer.start_from(args.start_from)
+        if rank == 0:
+            summary = _train(args, trainer, checkpoint)
+            print_json(summary, args.json)
+        else:
+            trainer.run(checkpoint, lambda _: None)
     return 0
 
 
@@ -239,12 +239,17 @@ def _choose_device(wish: str) -> str:
     return f'cuda:{number}'
 
 
-def _join_processes(device: str) -> int:
-    """Join the other processes if ``torchrun`` started several; return this one's rank."""
+@contextmanager
+def _joined_processes(device: str) -> Iterator[int]:
+    """Join the other processes if ``torchrun`` started several; yield this one's rank."""
     from torch import distributed
 
     if int(os.environ.get('WORLD_SIZE', '1')) == 1:
-        return 0
+        yield 0
+        return
     distributed.init_process_group('gloo' if device == 'cpu' else 'nccl')
     rank: Any = distributed.get_rank()
-    return int(rank)
+    try:
+        yield int(rank)
+    finally:  # or gloo's threads outlive the interpreter, which now and then aborts the process
+        distributed.destroy_process_group()

@@ -471,12 +471,26 @@ def to_words(dataset: Dataset, out: Path, **changes: object) -> list[str]:
     return [*words, '--out', str(out)]
 
 
+TRAIN_AND_LEAVE = """
+import sys
+from torch import distributed
+from mil_ros.tools import cli
+
+code = cli.main(sys.argv[1:])
+assert not distributed.is_initialized(), 'threads of the group would outlive the interpreter'
+sys.exit(code)
+"""
+
+
 def test_two_processes_train_as_one_does(dataset: Dataset, tmp_path: Path) -> None:
     single, shared = tmp_path / 'single', tmp_path / 'shared'
     assert cli.main(to_words(dataset, single)) == 0
+    program = tmp_path / 'train_and_leave.py'
+    program.write_text(TRAIN_AND_LEAVE)
     launch = ['-m', 'torch.distributed.run', '--standalone', '--nproc-per-node', '2']
-    command = [sys.executable, *launch, '-m', 'mil_ros.tools.cli', *to_words(dataset, shared)]
-    subprocess.run(command, check=True, timeout=600, capture_output=True)
+    command = [sys.executable, *launch, str(program), *to_words(dataset, shared)]
+    done = subprocess.run(command, timeout=600, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
     one, two = (load_checkpoint(out / 'last.safetensors') for out in (single, shared))
     fresh = Trainer(dataset, CONFIG)
     assert two.step == CONFIG.steps

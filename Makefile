@@ -10,7 +10,6 @@ PROCESSES ?= 2
 DEMO_ARGS ?=
 ABLATION_STEPS ?= 1000
 ABLATION_TRIALS ?= 222
-BASELINES ?= bc contextual lstm
 PLOT_TASKS ?= 100 400 800
 PLOT_INNER_STEPS ?= 1 2 3 5
 TEST_ARGS ?=
@@ -74,12 +73,14 @@ ifneq ($(TASK),$(FAMILY))
 endif
 
 baselines: collect  ## train and evaluate what MIL is compared with; TASK=reach
-	@set -e; for name in $(BASELINES); do \
-	  run=runs/$(FAMILY)-$$name; \
-	  $(MIL) train --data data/$(FAMILY)-train --out $$run $(COMPILED) --option method=$$name; \
-	  $(MIL) evaluate $$run/last.safetensors $(TRIALS) --json docs/results/$(FAMILY)-full-$$name.json; \
+	@set -f; grep -v '^#' config/train/baselines.txt | while read -r name options; do \
+	  run=runs/$(FAMILY)-$$name; set --; \
+	  for option in $$options; do set -- "$$@" --option "$$option"; done; \
+	  $(MIL) train --data data/$(FAMILY)-train --out $$run $(COMPILED) "$$@" </dev/null && \
+	  $(MIL) evaluate $$run/last.safetensors $(TRIALS) --json docs/results/$(FAMILY)-$$name.json \
+	    || exit 1; \
 	done
-	$(MIL) evaluate runs/$(FAMILY)-bc/last.safetensors --finetune 20 $(TRIALS) \
+	$(MIL) evaluate runs/$(FAMILY)-full-bc/last.safetensors --finetune 20 $(TRIALS) \
 	  --json docs/results/$(FAMILY)-full-finetune.json
 	@set -e; for name in replay align-and-replay random expert; do \
 	  $(MIL) evaluate $$name --task $(FAMILY) $(TRIALS) --json docs/results/$(FAMILY)-full-$$name.json; \
@@ -102,7 +103,7 @@ plots: collect  ## train and evaluate what the plots of docs/results.md show; TA
 
 ablations: collect  ## train and evaluate what config/train/ablations.txt lists; TASK=reach
 	@set -f; grep -v '^#' config/train/ablations.txt | while read -r name options; do \
-	  run=runs/ablation-$(TASK)-$$name; set --; \
+	  run=runs/ablation-$(TASK)-$$name; set -- --option precision=bfloat16; \
 	  for option in $$options; do set -- "$$@" --option "$$option"; done; \
 	  $(MIL) train --data data/$(FAMILY)-train --out $$run --steps $(ABLATION_STEPS) "$$@" </dev/null && \
 	  $(MIL) evaluate $$run/last.safetensors --trials $(ABLATION_TRIALS) --seed 1 \

@@ -118,10 +118,25 @@ def test_changes_name_what_of_the_method_differs_from_the_default() -> None:
     assert changed.describe_changes() == 'image_context=true, inner_steps=3, frozen=["conv", "fc"]'
 
 
-def test_every_ablation_that_is_listed_is_another_change() -> None:
-    lines = (share_dir() / 'config' / 'train' / 'ablations.txt').read_text().splitlines()
+def read_trainings(list_name: str) -> dict[str, list[str]]:
+    """Return the options of each training that a list in config/train names."""
+    lines = (share_dir() / 'config' / 'train' / list_name).read_text().splitlines()
     words = [line.split() for line in lines if not line.startswith('#')]
-    names = [name for name, *_ in words]
-    changes = [MilConfig().with_options(options).describe_changes() for _, *options in words]
-    assert words[0] == ['unchanged']
-    assert len(set(names)) == len(set(changes)) == len(words) > 10
+    trainings = {name: options for name, *options in words}
+    assert len(trainings) == len(words), 'a name is there twice'
+    return trainings
+
+
+def test_every_ablation_that_is_listed_is_another_change() -> None:
+    trainings = read_trainings('ablations.txt')
+    changes = [MilConfig().with_options(o).describe_changes() for o in trainings.values()]
+    assert next(iter(trainings)) == 'unchanged'
+    assert len(set(changes)) == len(changes) > 10
+
+
+def test_every_baseline_that_is_listed_is_trained_as_it_is_tried() -> None:
+    for name, options in read_trainings('baselines.txt').items():
+        config = MilConfig().with_options([*options, 'compiled=true'])
+        assert name == f'{config.modality}-{config.method}'
+        if config.method == 'lstm':
+            assert config.frames == config.demo_frames

@@ -75,7 +75,8 @@ class MilConfig:
         step_size_rate: Learning rate of the step sizes, as a multiple of `learning_rate`.
         gradient_clip: Bound on each element of the inner gradient.
         outer_clip: Bound on the norm of the outer gradient.
-        precision: Of the convolutions in training; the rest, and the robot, use float32.
+        precision: Of the convolutions in training; the rest, and the robot, use float32. `mil
+            train` takes the one that is fastest on the machine.
         compiled: Whether training compiles the network, in half a minute; a step then takes two
             thirds of the time.
         seed: Of initialisation and sampling.

@@ -72,6 +72,7 @@ def run(args: argparse.Namespace) -> int:
 
     torch.set_num_threads(args.threads)
     device = _choose_device(args.device)
+    checkpoint = args.out / 'last.safetensors'
     with _joined_processes(device) as rank:
         dataset = open_datasets(args.data)
         config = MilConfig(
@@ -80,9 +81,9 @@ def run(args: argparse.Namespace) -> int:
             joints=len(dataset.info.joint_names),
             steps=args.steps,
             seed=args.seed,
+            precision=_choose_precision(checkpoint, device),
         ).with_options(args.option)
         trainer = Trainer(dataset, config, device)
-        checkpoint = args.out / 'last.safetensors'
         if checkpoint.exists():
             trainer.resume(checkpoint)
         elif args.start_from is not None:
@@ -253,3 +254,18 @@ def _joined_processes(device: str) -> Iterator[int]:
         yield int(rank)
     finally:  # or gloo's threads outlive the interpreter, which now and then aborts the process
         distributed.destroy_process_group()
+
+
+def _choose_precision(checkpoint: Path, device: str) -> str:
+    """Return the precision of an interrupted training, else the fastest; all processes agree."""
+    from torch import distributed
+
+    from mil_ros.learning.checkpoint import load_checkpoint
+    from mil_ros.learning.precision import fastest_precision
+
+    if checkpoint.exists():
+        return load_checkpoint(checkpoint).config.precision
+    choice = [fastest_precision(device)]
+    if distributed.is_available() and distributed.is_initialized():
+        distributed.broadcast_object_list(choice)
+    return choice[0]

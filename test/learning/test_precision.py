@@ -8,7 +8,7 @@ import pytest
 from tiny import draw_batch, draw_params, draw_step_sizes, gradient_of, TASKS
 import torch
 
-from mil_ros.learning import network
+from mil_ros.learning import network, precision
 from mil_ros.learning.config import MilConfig
 from mil_ros.learning.inner_step import Batch, meta_loss
 from mil_ros.learning.network import expand, Params
@@ -103,3 +103,36 @@ def test_double_precision_is_kept_from_the_images_to_the_points() -> None:
     assert before.dtype == torch.float64
     assert (after != before).any(dim=2).all(), 'a frame was rounded to what it was'
     assert (after - before).abs().max() < 1e-9
+
+
+@pytest.mark.parametrize(
+    ('bfloat16_s', 'float32_s', 'fastest'),
+    [(1.0, 2.0, 'bfloat16'), (2.0, 1.0, 'float32'), (1.0, 1.0, 'bfloat16')],
+)
+def test_fastest_precision_is_that_of_the_least_time(
+    monkeypatch: pytest.MonkeyPatch, bfloat16_s: float, float32_s: float, fastest: str
+) -> None:
+    least = {'bfloat16': bfloat16_s, 'float32': float32_s}
+    calls = iter(range(10**6))
+    slow_at_first = (10.0 if next(calls) < 4 else 0.0 for _ in calls)
+    monkeypatch.setattr(
+        precision, '_time_convolution', lambda name: least[name] + next(slow_at_first)
+    )
+    assert precision.fastest_precision('cpu') == fastest
+
+
+def test_both_precisions_are_timed_on_the_same_convolution(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    seen = set()
+    monkeypatch.setattr(precision, 'convolve', lambda x, w, _: seen.add((x.dtype, w.dtype)))
+    precision.fastest_precision('cpu')
+    assert seen == {(kind, kind) for kind in (torch.bfloat16, torch.float32)}
+
+
+@pytest.mark.parametrize(('has_units', 'fastest'), [(True, 'bfloat16'), (False, 'float32')])
+def test_gpu_is_asked_whether_it_has_bfloat16(
+    monkeypatch: pytest.MonkeyPatch, has_units: bool, fastest: str
+) -> None:
+    monkeypatch.setattr(torch.cuda, 'is_bf16_supported', lambda **_: has_units)
+    assert precision.fastest_precision('cuda:0') == fastest

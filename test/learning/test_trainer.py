@@ -464,7 +464,8 @@ def test_more_processes_than_tasks_in_a_step_are_refused(
 def to_words(dataset: Dataset, out: Path, **changes: object) -> list[str]:
     """Return the command that trains what `CONFIG` says."""
     names = ('filters', 'strides', 'kernels', 'hidden', 'context', 'frames', 'meta_batch')
-    options = {name: getattr(CONFIG, name) for name in (*names, 'learning_rate')} | changes
+    names = (*names, 'learning_rate', 'precision')
+    options = {name: getattr(CONFIG, name) for name in names} | changes
     words = ['train', '--data', str(dataset.directory), '--steps', str(CONFIG.steps)]
     for name, value in options.items():
         words += ['--option', f'{name}={json.dumps(value)}']
@@ -511,6 +512,31 @@ def test_command_starts_from_another_training(dataset: Dataset, tmp_path: Path) 
     got, given = load_checkpoint(second / 'last.safetensors'), load_checkpoint(source)
     for name, tensor in given.params.items():
         torch.testing.assert_close(got.params[name], tensor, rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize('fastest', ['bfloat16', 'float32'])
+def test_command_trains_in_what_is_fastest_and_stays_with_it(
+    dataset: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fastest: str
+) -> None:
+    name = 'mil_ros.learning.precision.fastest_precision'
+    words = to_words(dataset, tmp_path)
+    given = words.index(f'precision="{CONFIG.precision}"')
+    unsaid = words[: given - 1] + words[given + 1 :]
+    monkeypatch.setattr(name, lambda _: fastest)
+    assert cli.main(unsaid) == 0
+    saved = tmp_path / 'last.safetensors'
+    assert load_checkpoint(saved).config.precision == fastest
+    monkeypatch.setattr(name, lambda _: pytest.fail('an interrupted training has its precision'))
+    assert cli.main(unsaid) == 0
+    assert load_checkpoint(saved).config.precision == fastest
+
+
+def test_command_trains_in_the_precision_that_is_asked_for(
+    dataset: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr('mil_ros.learning.precision.fastest_precision', lambda _: 'bfloat16')
+    assert cli.main(to_words(dataset, tmp_path, precision='float32')) == 0
+    assert load_checkpoint(tmp_path / 'last.safetensors').config.precision == 'float32'
 
 
 def cut_in_half(path: Path) -> None:

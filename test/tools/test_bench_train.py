@@ -31,7 +31,8 @@ CONFIG = MilConfig(
     trial_frames=3,
     meta_batch=3,
 )
-NAMES = ('mil', 'mil_float32', 'mil_eager', 'learn2learn', 'higher')
+NAMES = ('mil', 'mil_bfloat16', 'mil_float32', 'mil_eager', 'learn2learn', 'higher')
+OURS_S = {'mil_bfloat16': 0.1, 'mil_float32': 0.2, 'mil_eager': 0.16}
 
 
 def contenders(**seconds: float) -> dict[str, Contender]:
@@ -43,12 +44,13 @@ def contenders(**seconds: float) -> dict[str, Contender]:
 
 
 def test_ratio_is_to_the_faster_peer_and_a_step_that_was_disturbed_does_not_count() -> None:
-    measured = contenders(mil=0.1, mil_float32=0.2, mil_eager=0.16, learn2learn=0.4, higher=0.5)
+    measured = contenders(mil=0.1, **OURS_S, learn2learn=0.4, higher=0.5)
     rows = {row.name: row for row in rows_of(measured, 24)}
     assert rows['mil_tasks_per_s'].value == pytest.approx(240.0, rel=0.02)
     assert rows['learn2learn_tasks_per_s'].value == pytest.approx(60.0, rel=0.02)
     assert rows['higher_tasks_per_s'].value == pytest.approx(48.0, rel=0.02)
     assert (rows['ratio'].value, rows['ratio'].limit) == (pytest.approx(4.0, abs=1e-3), 3.0)
+    assert rows['ratio_bfloat16'].value == pytest.approx(4.0, abs=1e-3)
     assert rows['ratio_float32'].value == pytest.approx(2.0, abs=1e-3)
     assert rows['ratio_eager'].value == pytest.approx(2.5, abs=1e-3)
     assert rows['mil_tasks_per_s'].unit == 'tasks/s'
@@ -57,14 +59,14 @@ def test_ratio_is_to_the_faster_peer_and_a_step_that_was_disturbed_does_not_coun
 
 @pytest.mark.parametrize(('ours_s', 'is_ok'), [(0.133, True), (0.135, False)])
 def test_ratio_must_reach_three(ours_s: float, is_ok: bool) -> None:
-    measured = contenders(mil=ours_s, mil_float32=0.2, mil_eager=0.16, learn2learn=0.5, higher=0.4)
+    measured = contenders(mil=ours_s, **OURS_S, learn2learn=0.5, higher=0.4)
     rows = {row.name: row for row in rows_of(measured, 24)}
     assert rows['ratio'].ok is is_ok
 
 
 @pytest.mark.parametrize(('peak_gib', 'is_ok'), [(4.0, True), (4.1, False)])
 def test_peak_is_ours_and_at_most_four(peak_gib: float, is_ok: bool) -> None:
-    measured = contenders(mil=0.1, mil_float32=0.2, mil_eager=0.16, learn2learn=0.5, higher=0.4)
+    measured = contenders(mil=0.1, **OURS_S, learn2learn=0.5, higher=0.4)
     measured['mil'] = Contender(measured['mil'].seconds, peak_gib)
     measured['higher'] = Contender(measured['higher'].seconds, 9.0)
     rows = {row.name: row for row in rows_of(measured, 24)}

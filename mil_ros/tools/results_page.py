@@ -43,9 +43,11 @@ seen in training. A trial is one demonstration of a task, one adaptation to it, 
 another scene of that task. The state of the simulator decides what a success is. Intervals are
 Wilson's, of 95 %. *Wrong object* is the share of trials that failed with another object than the
 shown one. *Align and replay* learns nothing: it is told where the camera stands, how high objects
-are and where the goal lies, all of which a policy has to learn. The files in [results/](results/)
-hold each figure and how the trials were run; `mil evaluate --json` wrote them, and `mil evaluate
---table` made this page of them.
+are and where the goal lies, all of which a policy has to learn. Fine-tuning and both replays need
+actions, which a video does not show; cloning, random and the expert see no demonstration at all,
+and the contextual policy its final frame, whatever else is shown. The files in
+[results/](results/) hold each figure and how the trials were run; `mil evaluate --json` wrote
+them, and `mil evaluate --table` made this page of them.
 """
 _ABLATIONS = """\
 Each row is a training of its own with that option of the configuration changed, much shorter than

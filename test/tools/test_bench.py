@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import namedtuple
+import json
 from pathlib import Path
 
 import pytest
@@ -13,6 +15,7 @@ from mil_ros.tools.cli import main
 
 pytest.importorskip('rclpy')  # the bench talks to a graph
 
+from mil_ros.tools.bench import command
 from mil_ros.tools.bench.record import count_gaps, measure_alignment, measure_rosbags
 from mil_ros.tools.bench.rows import at_least, at_most, plain, Row
 from mil_ros.tools.load import camera_topics, DIGITS, read_number
@@ -30,6 +33,32 @@ from mil_ros.tools.load import camera_topics, DIGITS, read_number
 )
 def test_a_row_keeps_its_limit_or_not(row: Row, expected: Row) -> None:
     assert row == expected
+
+
+Times = namedtuple('Times', ['user', 'idle', 'steal'])
+
+
+def test_document_says_how_much_of_the_machine_others_had(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    times = iter([Times(10.0, 50.0, 1.0), Times(12.0, 65.0, 4.0)])
+    monkeypatch.setattr(command.psutil, 'cpu_times', lambda: next(times))
+    monkeypatch.setitem(command.BENCHES, 'loop', lambda _: [plain('a', 1.0, 's')])
+    path = tmp_path / 'loop.json'
+    assert main(['bench', 'loop', '--json', str(path)]) == 0
+    assert json.loads(path.read_text())['machine']['stolen_percent'] == 15.0
+
+
+def test_system_that_counts_no_stolen_time_had_none(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    others = namedtuple('Others', ['user', 'idle'])
+    times = iter([others(10.0, 50.0), others(12.0, 65.0)])
+    monkeypatch.setattr(command.psutil, 'cpu_times', lambda: next(times))
+    monkeypatch.setitem(command.BENCHES, 'loop', lambda _: [at_most('a', 2.0, 's', 1.0)])
+    path = tmp_path / 'loop.json'
+    assert main(['bench', 'loop', '--json', str(path)]) == 1
+    assert json.loads(path.read_text())['machine']['stolen_percent'] == 0.0
 
 
 def number(data: bytes, value: int) -> bytes:

@@ -9,6 +9,7 @@ from importlib.metadata import PackageNotFoundError, version
 import os
 from pathlib import Path
 import platform
+from typing import Any
 
 import psutil
 
@@ -59,7 +60,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Measure; 0 if every row keeps its limit, 1 if not."""
+    before = psutil.cpu_times()
     rows = BENCHES[args.bench](args)
+    stolen = _stolen_percent(before, psutil.cpu_times())
     document = {
         'bench': args.bench,
         'rows': [asdict(row) for row in rows],
@@ -69,11 +72,26 @@ def run(args: argparse.Namespace) -> int:
             'processor': platform.machine(),
             'system': platform.system(),
             'python': platform.python_version(),
+            'stolen_percent': stolen,
         },
         'versions': {name: _version(name) for name in _PACKAGES},
     }
     print_json(document, args.json)
     return 0 if all(row.ok for row in rows) else 1
+
+
+def _stolen_percent(before: Any, after: Any) -> float:
+    """Return the share of processor time that the host of a virtual machine gave to others.
+
+    With more than a few percent, the figures say as much about the neighbours as about the code.
+
+    Args:
+        before: `psutil.cpu_times` when the measurement began.
+        after: The same when it ended.
+    """
+    elapsed = sum(after) - sum(before)
+    stolen = getattr(after, 'steal', 0.0) - getattr(before, 'steal', 0.0)
+    return round(100.0 * stolen / elapsed, 2) if elapsed > 0.0 else 0.0
 
 
 def _version(package: str) -> str:

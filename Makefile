@@ -101,6 +101,7 @@ plots: collect  ## train and evaluate what the plots of docs/results.md show; TA
 	done
 	$(MIL) evaluate --table
 
+# All rows in one precision, whatever is fastest here, but for the one that is about precision.
 ablations: collect  ## train and evaluate what config/train/ablations.txt lists; TASK=reach
 	@set -f; grep -v '^#' config/train/ablations.txt | while read -r name options; do \
 	  run=runs/ablation-$(TASK)-$$name; set -- --option precision=bfloat16; \

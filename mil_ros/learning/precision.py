@@ -15,15 +15,15 @@ _FRAMES, _TASKS, _CHANNELS, _ROWS, _COLUMNS, _KERNEL = 3, 24, 32, 15, 20, 3
 def fastest_precision(device: str) -> str:
     """Return ``bfloat16`` or ``float32``, whichever a device convolves faster in.
 
-    Not every processor with instructions for bfloat16 is quick at them: it takes half the time of
-    float32 on some and twice on others, so both are tried, for a tenth of a second. A GPU that
-    has bfloat16 is always faster in it.
+    Not every processor with instructions for bfloat16 is quick at them: with some it takes longer
+    than float32, so both are tried, for a tenth of a second. GPUs have fast bfloat16 from compute
+    capability 8.0 on.
 
     Args:
         device: ``cpu``, or one with CUDA.
     """
     if torch.device(device).type == 'cuda':
-        return 'bfloat16' if torch.cuda.is_bf16_supported(including_emulation=False) else 'float32'
+        return 'bfloat16' if torch.cuda.get_device_capability(device) >= (8, 0) else 'float32'
     precisions = ('bfloat16', 'float32')  # if both are as fast, the one that takes less memory
     best_s = dict.fromkeys(precisions, float('inf'))
     for _ in range(_ROUNDS):  # by turns, so that other load on the machine meets both alike

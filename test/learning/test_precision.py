@@ -130,9 +130,11 @@ def test_both_precisions_are_timed_on_the_same_convolution(
     assert seen == {(kind, kind) for kind in (torch.bfloat16, torch.float32)}
 
 
-@pytest.mark.parametrize(('has_units', 'fastest'), [(True, 'bfloat16'), (False, 'float32')])
-def test_gpu_is_asked_whether_it_has_bfloat16(
-    monkeypatch: pytest.MonkeyPatch, has_units: bool, fastest: str
+@pytest.mark.parametrize(
+    ('capability', 'fastest'), [((8, 0), 'bfloat16'), ((9, 0), 'bfloat16'), ((7, 5), 'float32')]
+)
+def test_gpu_is_asked_for_its_generation(
+    monkeypatch: pytest.MonkeyPatch, capability: tuple[int, int], fastest: str
 ) -> None:
-    monkeypatch.setattr(torch.cuda, 'is_bf16_supported', lambda **_: has_units)
+    monkeypatch.setattr(torch.cuda, 'get_device_capability', lambda _: capability)
     assert precision.fastest_precision('cuda:0') == fastest

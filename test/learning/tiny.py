@@ -38,6 +38,21 @@ DEEP = replace(
     FULL, filters=(3, 4), strides=(2, 1), kernels=(3, 3), hidden=(5, 4), image_context=False
 )
 VIDEO = replace(FULL, modality='video')
+TRAINED = MilConfig(
+    image_height=12,
+    image_width=16,
+    filters=(3, 4),
+    strides=(2, 1),
+    kernels=(3, 3),
+    hidden=(8,),
+    context=3,
+    loss_filters=4,
+    loss_layers=1,
+    frames=4,
+    meta_batch=2,
+    learning_rate=1e-3,
+    steps=4,
+)
 TASKS = 2
 
 

@@ -74,6 +74,22 @@ def test_peak_is_ours_and_at_most_four(peak_gib: float, is_ok: bool) -> None:
     assert rows['peak_gib'].unit == 'GiB'
 
 
+@pytest.mark.parametrize('fastest', ['bfloat16', 'float32'])
+def test_ours_is_measured_in_what_is_fastest(
+    monkeypatch: pytest.MonkeyPatch, fastest: str
+) -> None:
+    configs: list[MilConfig] = []
+
+    def note(config: MilConfig, steps: int) -> dict[str, Contender]:
+        configs.append(config)
+        return contenders(mil=0.1, **OURS_S, learn2learn=0.5, higher=0.4)
+
+    monkeypatch.setattr('mil_ros.learning.precision.fastest_precision', lambda _: fastest)
+    monkeypatch.setattr(train, 'measure', note)
+    train.bench_train(argparse.Namespace(steps=2))
+    assert [(c.precision, c.compiled) for c in configs] == [(fastest, True)]
+
+
 def test_random_dataset_is_enough_for_a_meta_batch_and_not_all_alike(tmp_path: Path) -> None:
     write_random_dataset(tmp_path, CONFIG)
     dataset = Dataset(tmp_path)

@@ -9,7 +9,6 @@ from importlib.metadata import PackageNotFoundError, version
 import os
 from pathlib import Path
 import platform
-from typing import Any
 
 import psutil
 
@@ -80,7 +79,7 @@ def run(args: argparse.Namespace) -> int:
     return 0 if all(row.ok for row in rows) else 1
 
 
-def _stolen_percent(before: Any, after: Any) -> float:
+def _stolen_percent(before: tuple[float, ...], after: tuple[float, ...]) -> float:
     """Return the share of processor time that the host of a virtual machine gave to others.
 
     With more than a few percent, the figures say as much about the neighbours as about the code.
